@@ -1,0 +1,1 @@
+"""The ``csrm`` command: one thin file a command, heavy imports inside the command."""

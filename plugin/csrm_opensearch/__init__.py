@@ -1,0 +1,1 @@
+"""The OpenSearch side of CSRM: gateway, profiles, window rules, templates. Knows no model and no Ray."""

@@ -1,0 +1,1 @@
+"""The Ray Serve application that hosts the relevance model and the knowledge retriever."""
