@@ -5,6 +5,7 @@
     ├── BundleError           a bundle is missing, broken, or made for another base
     ├── BaseModelError        the base weights cannot be had or read
     ├── KnowledgeError        a knowledge snapshot is broken or made by another embedder
+    ├── DeadlineExceededError the deadline passed before every product was judged
     └── MissingExtraError     a part of the distribution that was not installed
 
 Each message is one sentence that says what to do.
@@ -31,6 +32,10 @@ class BaseModelError(CsrmError):
 
 class KnowledgeError(CsrmError):
     """A knowledge snapshot is broken, or was made by another embedding engine."""
+
+
+class DeadlineExceededError(CsrmError):
+    """The deadline passed before every product was judged; the answer would come too late to be used."""
 
 
 class MissingExtraError(CsrmError):
