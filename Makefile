@@ -1,0 +1,76 @@
+# Every habit of this repository. `make` alone lists them; `make demo` and `make test` need nothing prepared.
+# The environment lives in .venv and is brought up to date by the stamp file whenever its inputs change.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+STAMP := .venv/.up-to-date
+PYTEST := $(BIN)/python -m pytest
+BENCHMARKS := $(wildcard benchmarks/*.py)
+# Tests and tools may leave their caches only where `make clean` finds them, and send nothing anywhere.
+export HF_HUB_DISABLE_TELEMETRY := 1
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: $(STAMP) ## the whole product on the demo shop, up until Ctrl-C (ONCE=1: stops by itself, figures in build/demo)
+	@$(BIN)/python -m demo $(if $(filter-out 0,$(ONCE)),--once)
+
+.PHONY: test
+test: lint types ## lint, types, then unit, integration and end-to-end tests
+	@$(PYTEST) tests/unit tests/integration tests/e2e
+
+.PHONY: lint
+lint: $(STAMP) ## style and format (ruff)
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check . | head -20; echo "Run 'make format'."; exit 1; } >&2
+
+.PHONY: format
+format: $(STAMP) ## let ruff mend style and format
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: types
+types: $(STAMP) ## mypy, strict on our packages
+	@$(BIN)/mypy
+
+.PHONY: unit
+unit: $(STAMP) ## unit tests: no server, no model
+	@$(PYTEST) tests/unit
+
+.PHONY: integration
+integration: $(STAMP) ## the OpenSearch side against a real node
+	@$(PYTEST) tests/integration
+
+.PHONY: e2e
+e2e: $(STAMP) ## OpenSearch, Ray Serve, gateway and the real model together
+	@$(PYTEST) tests/e2e
+
+ifneq ($(BENCHMARKS),)
+.PHONY: bench
+bench: $(STAMP) ## speed and quality, each beside what else one could use
+	@for benchmark in $(BENCHMARKS); do $(BIN)/python "$$benchmark"; done
+endif
+
+.PHONY: environment
+environment: $(STAMP) ## .venv with everything in it, at the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt scripts/environment
+	@scripts/environment .venv
+	@touch $@
+
+.PHONY: constraints
+constraints: $(STAMP) ## resolve constraints.txt anew: exact versions, no index address
+	@scripts/constraints
+
+.PHONY: clean
+clean: ## remove what the tools and the demo wrote; .venv and downloads stay
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
