@@ -1,11 +1,126 @@
-"""Entry point of ``csrm``: the list of commands, and one place that turns an error into one sentence."""
+"""Entry point of ``csrm``: the table of commands, loaded one at a time, so that ``csrm --help`` imports nothing heavy.
+
+Knows where each command lives; knows nothing of what a command does. A new command is one file in ``commands/``
+and one row here.
+"""
 
 from __future__ import annotations
 
-import typer
+import logging
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", help="CSRM for OpenSearch.")
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from csrm_cli.errors import explain, keep_traceback
+
+
+@dataclass(frozen=True)
+class Row:
+    """One command: the object that runs it, as ``module:attribute``, and its line in the help.
+
+    The object is a function with typer's annotations, or a ``typer.Typer`` when the command has commands of its own.
+    """
+
+    target: str
+    help: str
+
+
+COMMANDS = {
+    "gateway": Row("csrm_cli.commands.gateway:gateway", "Run the gateway in front of an OpenSearch cluster."),
+    "serve": Row("csrm_cli.commands.serve:serve", "Run the relevance model on Ray Serve."),
+    "install": Row("csrm_cli.commands.install:app", "Install index templates into OpenSearch."),
+    "train": Row("csrm_cli.commands.train:train", "Train a relevance model by a recipe."),
+    "evaluate": Row("csrm_cli.commands.evaluate:evaluate", "Measure a bundle on labelled pairs."),
+    "calibrate": Row(
+        "csrm_cli.commands.calibrate:calibrate", "Fit calibration and thresholds on a clean dev set."
+    ),
+    "base": Row("csrm_cli.commands.base:base", "Make the base weights ready, once a machine."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose help comes from the table and whose commands are imported when they are called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, row in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=row.help))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The called command itself in place of the stub that stands for it in the help."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name else None, rest
+
+
+def load(name: str) -> Any:
+    """Import one command of the table.
+
+    Args:
+        name: a key of ``COMMANDS``.
+
+    Returns:
+        The command (a ``TyperCommand`` or ``TyperGroup``), ready to be invoked.
+    """
+    module, attribute = COMMANDS[name].target.split(":")
+    target = getattr(import_module(module), attribute)
+    if not isinstance(target, typer.Typer):
+        wrapper = typer.Typer(add_completion=False)
+        wrapper.command(name)(target)
+        target = wrapper
+    return typer.main.get_command(target)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="CSRM for OpenSearch: a relevance model between the index and the shopper.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"csrm {version('csrm-opensearch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Log everything, and show tracebacks.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    if not debug:  # the client logs every request of its own
+        logging.getLogger("opensearch").setLevel(logging.WARNING)
 
 
 def run() -> None:
-    app()
+    """Run ``csrm``. Usage errors exit with 2 and Ctrl-C with 130 (typer does both); ``errors`` explains the rest."""
+    try:
+        app()
+    except Exception as error:
+        failure = explain(error)
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            raise
+        sentence = failure.sentence
+        if failure.unexpected:
+            sentence += f" The traceback is in {keep_traceback(error)}; --debug shows it."
+        typer.echo(f"csrm: {sentence}", err=True)
+        sys.exit(failure.exit_code)
+
+
+if __name__ == "__main__":
+    run()
