@@ -1,0 +1,176 @@
+"""The one way to an OpenSearch node for development, the demo and the tests: :func:`opensearch_node`.
+
+Takes the node that OPENSEARCH_URL names; else runs the official image, if a container engine answers; else
+runs a node put together from Maven artifacts on this machine's JDK. Knows where a node can come from and how
+to ask whether it answers; how each is run is in container.py and process.py.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from opensearchpy import OpenSearch
+from opensearchpy.exceptions import OpenSearchException
+
+from csrm_opensearch.testing import container
+from csrm_opensearch.testing.errors import NodeStartError, NodeUrlError
+from csrm_opensearch.testing.home import Progress, node_home
+from csrm_opensearch.testing.java import find_jdk
+from csrm_opensearch.testing.process import start_node
+
+Kind = Literal["url", "docker", "local"]
+
+# What OpenSearch's own rerank pipeline and hybrid search need.
+RERANK_PLUGINS = ("opensearch-job-scheduler", "opensearch-knn", "opensearch-neural-search", "opensearch-ml")
+
+
+@dataclass
+class OpenSearchNode:
+    """A node that answers.
+
+    Attributes:
+        url: where, e.g. ``http://127.0.0.1:41234``.
+        kind: ``url`` (somebody else's, never stopped), ``docker`` or ``local``.
+        version: e.g. ``2.19.1``.
+        pid: the process of a local node.
+    """
+
+    url: str
+    kind: Kind
+    version: str
+    pid: int | None = None
+    _stop: Callable[[], None] = field(default=lambda: None, repr=False)
+
+    def stop(self) -> None:
+        """Ends the node and removes its data; does nothing for a node that is somebody else's."""
+        self._stop()
+        self._stop = lambda: None
+
+
+@contextmanager
+def opensearch_node(
+    plugins: bool = False,
+    port: int | None = None,
+    *,
+    kind: Kind | None = None,
+    heap_mb: int = 512,
+    timeout_s: float = 120.0,
+    progress: Progress | None = None,
+    cache: Path | None = None,
+) -> Iterator[OpenSearchNode]:
+    """An OpenSearch node while the context lasts.
+
+    Args:
+        plugins: with job-scheduler, k-NN, neural-search and ml-commons.
+        port: HTTP port on 127.0.0.1; any free one when None. OPENSEARCH_URL has its own.
+        kind: where the node must come from; when None, ``url`` if OPENSEARCH_URL is set, else ``docker`` if
+            an engine answers, else ``local``.
+        heap_mb: the Java heap in MiB of a node that is started here.
+        timeout_s: how long a node that is started here may take to answer, after everything was fetched.
+        progress: called with a short line at every step.
+        cache: where a local node's software is kept; the user's cache folder by default.
+
+    Raises:
+        NodeError: one of the reasons in :mod:`csrm_opensearch.testing.errors`.
+    """
+    tell = progress or (lambda _: None)
+    match kind or _choose():
+        case "url":
+            node = _from_url(os.environ.get("OPENSEARCH_URL", ""), plugins)
+        case "docker":
+            node = _in_container(plugins, port, heap_mb, timeout_s, tell)
+        case "local":
+            node = _local(plugins, port, heap_mb, timeout_s, tell, cache)
+    tell(f"OpenSearch {node.version} answers on {node.url}")
+    try:
+        yield node
+    finally:
+        node.stop()
+
+
+def _choose() -> Kind:
+    if os.environ.get("OPENSEARCH_URL"):
+        return "url"
+    return "docker" if container.engine_answers() else "local"
+
+
+def _from_url(url: str, plugins: bool) -> OpenSearchNode:
+    if not url.startswith(("http://", "https://")):
+        raise NodeUrlError(
+            f"OPENSEARCH_URL must be an http(s) URL and is {url!r}: set it to one, or unset it."
+        )
+    try:
+        version = _ask_version(url)
+        missing = [name for name in RERANK_PLUGINS if plugins and name not in _ask_plugins(url)]
+    except (OpenSearchException, KeyError, TypeError, ValueError) as error:
+        raise NodeUrlError(
+            "The node that OPENSEARCH_URL names does not answer as OpenSearch: start it, correct the URL, or "
+            f"unset the variable ({_one_line(error)})."
+        ) from error
+    if missing:
+        raise NodeUrlError(
+            f"The node that OPENSEARCH_URL names lacks {', '.join(missing)}: install them there, or unset "
+            "the variable."
+        )
+    return OpenSearchNode(url=url.rstrip("/"), kind="url", version=version)
+
+
+def _in_container(
+    plugins: bool, port: int | None, heap_mb: int, timeout_s: float, tell: Progress
+) -> OpenSearchNode:
+    started = container.start_container(plugins=plugins, port=port, heap_mb=heap_mb, progress=tell)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            version = _ask_version(started.url)
+            return OpenSearchNode(url=started.url, kind="docker", version=version, _stop=started.stop)
+        except OpenSearchException as error:
+            if time.monotonic() > deadline:
+                log = started.log_tail()
+                started.stop()
+                raise NodeStartError(
+                    f"{container.IMAGE} did not answer in {timeout_s:.0f} s: try a longer time limit.",
+                    log,
+                ) from error
+            time.sleep(0.5)
+        except BaseException:
+            started.stop()
+            raise
+
+
+def _local(
+    plugins: bool, port: int | None, heap_mb: int, timeout_s: float, tell: Progress, cache: Path | None
+) -> OpenSearchNode:
+    jdk = find_jdk()
+    home = node_home(jdk, plugins=plugins, progress=tell, cache=cache)
+    process = start_node(
+        home, jdk, plugins=plugins, port=port, heap_mb=heap_mb, timeout_s=timeout_s, progress=tell
+    )
+    url = f"http://127.0.0.1:{process.port}"
+    try:
+        version = _ask_version(url)
+    except BaseException:
+        process.stop()
+        raise
+    return OpenSearchNode(url=url, kind="local", version=version, pid=process.pid, _stop=process.stop)
+
+
+def _ask_version(url: str) -> str:
+    with OpenSearch(url, timeout=10, max_retries=0) as client:
+        return str(client.info()["version"]["number"])
+
+
+def _ask_plugins(url: str) -> set[str]:
+    with OpenSearch(url, timeout=10, max_retries=0) as client:
+        rows: list[dict[str, Any]] = client.cat.plugins(format="json")
+        return {row["component"] for row in rows}
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,33 @@
+"""Fixtures that the integration and the end-to-end tests share: one OpenSearch node a test session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from opensearchpy import OpenSearch
+
+from csrm_opensearch.testing import OpenSearchNode, opensearch_node
+
+
+@pytest.fixture(scope="session")
+def opensearch() -> Iterator[OpenSearchNode]:
+    """The node that every test of the session shares; tests keep apart by ``index_name``."""
+    with opensearch_node() as node:
+        yield node
+
+
+@pytest.fixture
+def client(opensearch: OpenSearchNode) -> Iterator[OpenSearch]:
+    """opensearch-py on the shared node."""
+    with OpenSearch(opensearch.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def index_name(client: OpenSearch) -> Iterator[str]:
+    """A name that no other test uses; the indices whose names begin with it are deleted afterwards."""
+    name = f"test-{uuid4().hex[:12]}"
+    yield name
+    client.indices.delete(index=f"{name}*")
