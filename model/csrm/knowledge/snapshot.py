@@ -1,0 +1,231 @@
+"""A knowledge snapshot: entries with their vectors, made once, saved as one folder, never changed.
+
+    entries.jsonl        the entries, in the order of their ids
+    vectors.safetensors  a vector (half precision) for each search text, and the language removal for queries
+    meta.json            format, knowledge version, embedding engine, check sum of the vectors
+
+The knowledge version is a hash of the entries and the engine: the same knowledge has the same version on
+every machine. Knows no search: that is the retriever's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from csrm.errors import KnowledgeError
+from csrm.knowledge.embedders import Embedder, Vectors
+from csrm.knowledge.entries import CategoryEntry, QueryEntry, TermEntry
+from csrm.knowledge.jsonl import dump_entries, read_entries
+from csrm.knowledge.language import LanguageRemoval, fit_passages, fit_queries
+
+FORMAT = 1
+
+
+class EmbedderId(BaseModel):
+    """Which engine made the vectors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: str
+    dimension: int
+
+    @classmethod
+    def of(cls, embedder: Embedder) -> EmbedderId:
+        return cls(name=embedder.name, version=embedder.version, dimension=embedder.dimension)
+
+
+class _Meta(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    format: int
+    version: str
+    embedder: EmbedderId
+    entries: int
+    vectors: int
+    vectors_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeSnapshot:
+    """Entries in the order of their ids, and the vectors of their search texts."""
+
+    entries: Sequence[QueryEntry | TermEntry | CategoryEntry]
+    vectors: Vectors
+    """Shape (texts, dimension), each of length one and free of its language; grouped by entry."""
+    starts: npt.NDArray[np.int32]
+    """Shape (entries + 1,): the texts of entry i are vectors[starts[i] : starts[i + 1]], never none."""
+    query_removal: LanguageRemoval
+    """What a query vector goes through before it is compared with `vectors`."""
+    embedder: EmbedderId
+    version: str
+    """Content hash, twelve hexadecimal digits."""
+
+    @classmethod
+    def build(
+        cls, entries: Iterable[QueryEntry | TermEntry | CategoryEntry], embedder: Embedder
+    ) -> KnowledgeSnapshot:
+        """Embed the entries. No entry at all is allowed: such a store finds nothing.
+
+        Raises:
+            KnowledgeError: two entries have the same id.
+        """
+        ordered = sorted(entries, key=lambda entry: entry.id)
+        for one, next_one in pairwise(ordered):
+            if one.id == next_one.id:
+                raise KnowledgeError(f"Two knowledge entries have the id {one.id!r}: give each its own.")
+        texts = [entry.search_texts() for entry in ordered]
+        starts = np.concatenate([[0], np.cumsum([len(own) for own in texts], dtype=np.int32)]).astype(
+            np.int32
+        )
+        distinct = {
+            text: number for number, text in enumerate(dict.fromkeys(t for own in texts for t in own))
+        }
+        embedded = embedder.embed_passages(list(distinct))
+        if len(distinct):
+            embedded = fit_passages(embedder)(embedded)
+        rows = np.array([distinct[text] for own in texts for text in own], dtype=np.int64)
+        identity = EmbedderId.of(embedder)
+        return cls(
+            entries=ordered,
+            vectors=embedded[rows]
+            .astype(np.float16)
+            .astype(np.float32),  # as it will be after a round to disk
+            starts=starts,
+            query_removal=fit_queries(embedder),
+            embedder=identity,
+            version=_content_version(ordered, identity),
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write the snapshot as a folder, wholly or not at all; one of the same name is replaced.
+
+        Raises:
+            KnowledgeError: the folder cannot be written.
+        """
+        target = Path(folder)
+        tensors = save_tensors(
+            {
+                "vectors": self.vectors.astype(np.float16),
+                "starts": self.starts,
+                "query_mean": self.query_removal.mean,
+                "query_directions": self.query_removal.directions,
+            }
+        )
+        meta = _Meta(
+            format=FORMAT,
+            version=self.version,
+            embedder=self.embedder,
+            entries=len(self.entries),
+            vectors=len(self.vectors),
+            vectors_sha256=hashlib.sha256(tensors).hexdigest(),
+        )
+        mark = uuid.uuid4().hex[:8]
+        fresh = target.with_name(f".{target.name}.{mark}.new")
+        old = target.with_name(f".{target.name}.{mark}.old")
+        try:
+            fresh.mkdir(parents=True)
+            (fresh / "entries.jsonl").write_bytes(dump_entries(self.entries))
+            (fresh / "vectors.safetensors").write_bytes(tensors)
+            (fresh / "meta.json").write_bytes(
+                orjson.dumps(meta.model_dump(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+            )
+            if target.exists():
+                target.replace(old)
+            fresh.replace(target)
+        except OSError as error:
+            if old.exists() and not target.exists():
+                old.replace(target)
+            raise KnowledgeError(
+                f"Cannot write the knowledge snapshot {target}: {error.strerror}; check the folder."
+            ) from error
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> KnowledgeSnapshot:
+        """Read a saved snapshot.
+
+        Raises:
+            KnowledgeError: there is none, or it is incomplete, damaged or of another format.
+        """
+        folder = Path(folder)
+        try:
+            meta = _Meta.model_validate_json((folder / "meta.json").read_bytes())
+            raw = (folder / "vectors.safetensors").read_bytes()
+        except OSError as error:
+            raise KnowledgeError(
+                f"There is no knowledge snapshot in {folder} ({error.strerror}): build one and save it there."
+            ) from error
+        except ValidationError as error:
+            raise _broken(folder, "meta.json is not one of a snapshot") from error
+        if meta.format != FORMAT:
+            raise KnowledgeError(
+                f"The knowledge snapshot {folder} has format {meta.format}, but {FORMAT} is read here: rebuild it."  # noqa: E501
+            )
+        if hashlib.sha256(raw).hexdigest() != meta.vectors_sha256:
+            raise _broken(folder, "vectors.safetensors is not the file that was saved")
+        entries = read_entries(folder / "entries.jsonl")
+        if _content_version(entries, meta.embedder) != meta.version:
+            raise _broken(folder, "entries.jsonl is not the file that was saved")
+        try:
+            tensors = load_tensors(raw)
+            vectors, starts = tensors["vectors"].astype(np.float32), tensors["starts"]
+            removal = LanguageRemoval(tensors["query_mean"], tensors["query_directions"])
+        except (SafetensorError, KeyError) as error:
+            raise _broken(folder, "vectors.safetensors lacks a part") from error
+        dimension = meta.embedder.dimension
+        whole = (
+            vectors.shape == (meta.vectors, dimension)
+            and removal.mean.shape == (dimension,)
+            and removal.directions.shape[1:] == (dimension,)
+            and starts.shape == (len(entries) + 1,)
+            and starts[0] == 0
+            and starts[-1] == len(vectors)
+            and bool((np.diff(starts) > 0).all())
+        )
+        if not whole:
+            raise _broken(folder, "the vectors do not fit the entries")
+        return cls(entries, vectors, starts, removal, meta.embedder, meta.version)
+
+    def require_embedder(self, embedder: Embedder) -> None:
+        """Refuse an engine other than the one that made the vectors.
+
+        Raises:
+            KnowledgeError: name, version or dimension differ.
+        """
+        given = EmbedderId.of(embedder)
+        if given != self.embedder:
+            raise KnowledgeError(
+                f"The knowledge snapshot was made by the embedding engine {_say(self.embedder)}, "
+                f"but {_say(given)} was given: use that engine or rebuild the snapshot."
+            )
+
+
+def _content_version(entries: Sequence[QueryEntry | TermEntry | CategoryEntry], embedder: EmbedderId) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {_say(embedder)}\n".encode())
+    digest.update(dump_entries(entries))
+    return digest.hexdigest()[:12]
+
+
+def _say(embedder: EmbedderId) -> str:
+    return f"{embedder.name} {embedder.version} ({embedder.dimension} dimensions)"
+
+
+def _broken(folder: Path, what: str) -> KnowledgeError:
+    return KnowledgeError(f"The knowledge snapshot {folder} is broken, {what}: rebuild it.")
