@@ -34,7 +34,7 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Failure:
-    """What the user is told of an error. ``unexpected``: nobody foresaw it, so the traceback is worth keeping."""
+    """What the user is told of an error; of an ``unexpected`` one the traceback is worth keeping."""
 
     sentence: str
     exit_code: int

@@ -1,7 +1,7 @@
-"""Entry point of ``csrm``: the table of commands, loaded one at a time, so that ``csrm --help`` imports nothing heavy.
+"""Entry point of ``csrm``: the table of commands, each imported when it is called, so that the help is quick.
 
-Knows where each command lives; knows nothing of what a command does. A new command is one file in ``commands/``
-and one row here.
+Knows where each command lives; knows nothing of what a command does. A new command is one file in
+``commands/`` and one row here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from csrm_cli.errors import explain, keep_traceback
 class Row:
     """One command: the object that runs it, as ``module:attribute``, and its line in the help.
 
-    The object is a function with typer's annotations, or a ``typer.Typer`` when the command has commands of its own.
+    The object is a function with typer's annotations, or a ``typer.Typer`` where there are commands below it.
     """
 
     target: str
@@ -108,7 +108,7 @@ def _options(
 
 
 def run() -> None:
-    """Run ``csrm``. Usage errors exit with 2 and Ctrl-C with 130 (typer does both); ``errors`` explains the rest."""
+    """Run ``csrm``. Typer exits with 2 on wrong usage and 130 on Ctrl-C; ``errors`` explains the rest."""
     try:
         app()
     except Exception as error:
