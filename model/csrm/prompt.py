@@ -1,0 +1,152 @@
+"""The prompt: what the relevance model reads, cut so that the query's part is computed once for all products.
+
+    <bos>{instruction, locale, knowledge, query}  {product}  {suffix}
+    |------ prefix: once a query --------------| |-- once a product --|
+
+Knows tokenizers; knows no model and no forward pass. Texts of shoppers and sellers are encoded as plain text:
+a special token written in a product title stays a string of characters. Truncation cuts the texts, never the
+frame around them, so the suffix at whose end the grades are read always stands whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import Formatter
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from csrm.errors import BundleError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+GRADES = ("E", "S", "C", "I")
+"""Exact, substitute, complement, irrelevant: the grades of the Shopping Queries data set (arXiv 2206.06588)."""
+
+
+class PromptTemplate(BaseModel):
+    """The words of the prompt. ``{locale}``, ``{knowledge}``, ``{query}`` and ``{product}`` are filled in.
+
+    ``labels`` maps each answer to the grades it stands for: four answers for a graded model, ``yes`` and ``no``
+    for rerankers of the Qwen3-Reranker convention. Each answer must be one token of the base model.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prefix: str = "Grade the match.\n{knowledge}Query ({locale}): {query}\nProduct:"
+    knowledge_line: str = "Note: {line}\n"
+    product: str = " {product}"
+    suffix: str = "\nGrade:"
+    unknown_locale: str = "any"
+    labels: dict[str, Literal["E", "S", "C", "I"]] = Field(
+        default={" exact": "E", " substitute": "S", " complement": "C", " irrelevant": "I"}
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for part, needed, allowed in (
+            ("prefix", {"query"}, {"query", "locale", "knowledge"}),
+            ("product", {"product"}, {"product"}),
+            ("knowledge_line", {"line"}, {"line"}),
+        ):
+            fields = [field for _, field in _segments(getattr(self, part)) if field is not None]
+            if len(fields) != len(set(fields)) or not needed <= set(fields) <= allowed:
+                raise ValueError(f"{part} must name {sorted(needed)} once and may name only {sorted(allowed)}")
+        if not self.suffix:
+            raise ValueError("suffix must not be empty: the grade is read at its last token")
+        if len(set(self.labels.values())) != len(self.labels) or len(self.labels) < 2:
+            raise ValueError("labels must name at least two answers, each for another grade")
+        return self
+
+
+class PromptLimits(BaseModel):
+    """Most tokens of each part of the prompt; what is longer is cut at its end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    query_tokens: int = Field(default=64, ge=4)
+    knowledge_tokens: int = Field(default=96, ge=0)
+    product_tokens: int = Field(default=96, ge=8)
+
+
+class PromptEncoder:
+    """Turns queries, knowledge and products into token ids.
+
+    Raises:
+        BundleError: an answer of the template is not exactly one token of this tokenizer.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, limits: PromptLimits) -> None:
+        self.template = template
+        self.limits = limits
+        self._tokenizer = tokenizer
+        self.label_grades = tuple(template.labels.values())
+        self.label_ids = tuple(self._label_id(answer) for answer in template.labels)
+
+    def prefix(self, query: str, *, locale: str | None = None, knowledge: Sequence[str] = ()) -> list[int]:
+        """Token ids of everything before the product; the same for all products of a query.
+
+        Args:
+            query: what the shopper typed; cut to ``limits.query_tokens``.
+            locale: language tag of the shop; ``template.unknown_locale`` where null.
+            knowledge: lines of knowledge, best first; as many whole lines as ``limits.knowledge_tokens`` allows.
+        """
+        fields = {
+            "locale": (locale or self.template.unknown_locale, None),
+            "query": (query, self.limits.query_tokens),
+        }
+        bos = self._tokenizer.bos_token_id
+        ids = [] if bos is None else [int(bos)]
+        for literal, field in _segments(self.template.prefix):
+            if field == "knowledge":
+                ids += self._markup(literal) + self._knowledge(knowledge)
+            elif field is not None:
+                text, limit = fields[field]
+                ids += self._filled(literal, [text], limit)[0]
+            else:
+                ids += self._markup(literal)
+        return ids
+
+    def products(self, products: Sequence[str]) -> list[list[int]]:
+        """Token ids of each product with the suffix after it; only the product's own text is ever cut."""
+        (head, _), *rest = _segments(self.template.product)
+        suffix = self._markup("".join(literal for literal, _ in rest) + self.template.suffix)
+        return [ids + suffix for ids in self._filled(head, products, self.limits.product_tokens)]
+
+    def _knowledge(self, lines: Sequence[str]) -> list[int]:
+        (head, _), *rest = _segments(self.template.knowledge_line)
+        end = self._markup("".join(literal for literal, _ in rest))
+        kept: list[int] = []
+        for ids in self._filled(head, lines, None):
+            if len(kept) + len(ids) + len(end) > self.limits.knowledge_tokens:
+                break
+            kept += ids + end
+        return kept
+
+    def _filled(self, head: str, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+        """The literal before a field, then the field: each text as plain text on one line, cut to ``limit`` tokens."""
+        lead = ""
+        if head.endswith(" "):  # "a: " + "cat" is tokenised as "a:" + " cat", as in running text
+            head, lead = head[:-1], " "
+        start = self._markup(head)
+        lines = [lead + " ".join(text.split()) for text in texts]
+        encoded = self._tokenizer(lines, add_special_tokens=False, split_special_tokens=True)["input_ids"] if lines else []
+        return [start + list(ids[:limit]) for ids in encoded]
+
+    def _markup(self, literal: str) -> list[int]:
+        """A literal of the template, the only place where special tokens mean what they say."""
+        return list(self._tokenizer(literal, add_special_tokens=False)["input_ids"]) if literal else []
+
+    def _label_id(self, answer: str) -> int:
+        ids = self._markup(answer)
+        if len(ids) != 1:
+            raise BundleError(
+                f"The answer {answer!r} is {len(ids)} tokens of this base model: choose answers of one token."
+            )
+        return ids[0]
+
+
+def _segments(template: str) -> list[tuple[str, str | None]]:
+    """Literals of a template, each with the name of the field that follows it (null after the last)."""
+    return [(literal, field) for literal, field, _, _ in Formatter().parse(template)]

@@ -1,0 +1,196 @@
+"""A lean forward pass for Gemma 3 text models: fused projections, fp32 residual stream, no padding masks.
+
+Knows the architecture (arXiv 2503.19786, checked against the transformers model); knows no prompt, no labels and no
+batching. The same code trains and serves: training hands it weights that carry gradients.
+
+All sequences must be shorter than the sliding window (512), so that local and global layers see the same tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(layer, queries (n, h, t, d), keys (n, kv, t, d), values (n, kv, t, d)) -> (n, h, t, d)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    """Weights of one decoder layer; norms hold ``1 + w`` in fp32, projections are (out, in)."""
+
+    norm_in: Tensor
+    qkv: Tensor
+    norm_q: Tensor
+    norm_k: Tensor
+    out: Tensor
+    norm_attention: Tensor
+    norm_mlp: Tensor
+    gate_up: Tensor
+    down: Tensor
+    norm_out: Tensor
+    local: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gemma3Weights:
+    """All weights the grades depend on."""
+
+    embedding: Tensor
+    layers: list[LayerWeights]
+    norm: Tensor
+    heads: int
+    kv_heads: int
+    head_dim: int
+    epsilon: float
+    theta_local: float
+    theta_global: float
+    scale: float
+    window: int
+
+
+def supports(config: Any) -> bool:
+    """Whether this pass can run a model of this transformers configuration."""
+    return (
+        config.model_type == "gemma3_text"
+        and config.hidden_activation == "gelu_pytorch_tanh"
+        and not getattr(config, "use_bidirectional_attention", False)
+        and not config.attention_bias
+        and config.rope_parameters["full_attention"]["rope_type"] == "default"
+    )
+
+
+def weights_of(model: Any, dtype: torch.dtype, projection: Callable[[Any], Tensor] | None = None) -> Gemma3Weights:
+    """The weights of a transformers ``Gemma3ForCausalLM``.
+
+    Args:
+        model: the model, adapters merged.
+        dtype: of the projections and the embedding.
+        projection: weight of a linear module, where it is not plainly ``module.weight`` (training adds its adapter).
+    """
+    config, body = model.config, model.model
+    weight = projection or (lambda module: module.weight)
+
+    def norm(module: Any) -> Tensor:
+        return 1.0 + module.weight.detach().float()
+
+    def fused(*modules: Any) -> Tensor:
+        return torch.cat([weight(module) for module in modules]).to(dtype)
+
+    layers = [
+        LayerWeights(
+            norm_in=norm(layer.input_layernorm),
+            qkv=fused(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj),
+            norm_q=norm(layer.self_attn.q_norm),
+            norm_k=norm(layer.self_attn.k_norm),
+            out=fused(layer.self_attn.o_proj),
+            norm_attention=norm(layer.post_attention_layernorm),
+            norm_mlp=norm(layer.pre_feedforward_layernorm),
+            gate_up=fused(layer.mlp.gate_proj, layer.mlp.up_proj),
+            down=fused(layer.mlp.down_proj),
+            norm_out=norm(layer.post_feedforward_layernorm),
+            local=kind == "sliding_attention",
+        )
+        for layer, kind in zip(body.layers, config.layer_types, strict=True)
+    ]
+    return Gemma3Weights(
+        embedding=body.embed_tokens.weight.detach().to(dtype),
+        layers=layers,
+        norm=norm(body.norm),
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=config.head_dim,
+        epsilon=config.rms_norm_eps,
+        theta_local=config.rope_parameters["sliding_attention"]["rope_theta"],
+        theta_global=config.rope_parameters["full_attention"]["rope_theta"],
+        scale=config.query_pre_attn_scalar**-0.5,
+        window=config.sliding_window,
+    )
+
+
+def hidden_states(
+    weights: Gemma3Weights,
+    ids: Tensor,
+    *,
+    start: int,
+    attend: Attend,
+    before: Callable[..., tuple[Tensor, Tensor, Tensor]] | None = None,
+    after: Callable[..., Tensor] | None = None,
+) -> Tensor:
+    """Hidden states before the final norm, (n, t, hidden) in fp32.
+
+    Args:
+        weights: of the model.
+        ids: token ids, (n, t).
+        start: position of the first token of each row.
+        attend: attention of one layer, causal over each row and whatever stands before it.
+        before: compiled ``before_attention``, where there is one.
+        after: compiled ``after_attention``, where there is one.
+    """
+    before, after = before or before_attention, after or after_attention
+    if start + ids.shape[1] >= weights.window:
+        raise ValueError(f"{start + ids.shape[1]} tokens do not fit the sliding window of {weights.window}")
+    residual = F.embedding(ids, weights.embedding).float() * weights.embedding.shape[1] ** 0.5
+    positions = torch.arange(start, start + ids.shape[1], device=ids.device)
+    rotations = {
+        local: rotation(positions, theta, weights.head_dim)
+        for local, theta in ((True, weights.theta_local), (False, weights.theta_global))
+    }
+    shape = (weights.heads, weights.kv_heads, weights.head_dim, weights.epsilon)
+    for index, layer in enumerate(weights.layers):
+        cos, sin = rotations[layer.local]
+        queries, keys, values = before(layer, residual, cos, sin, shape)
+        residual = after(layer, residual, attend(index, queries, keys, values), weights.epsilon)
+    return residual
+
+
+def before_attention(
+    layer: LayerWeights, residual: Tensor, cos: Tensor, sin: Tensor, shape: tuple[int, int, int, float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotated queries (n, h, t, d), rotated keys and values (n, kv, t, d) of a layer.
+
+    ``shape`` is (heads, key-value heads, head dimension, norm epsilon).
+    """
+    heads, kv_heads, head_dim, epsilon = shape
+    n, t, _ = residual.shape
+    dtype = layer.qkv.dtype
+    fused = F.linear(rms_norm(residual, layer.norm_in, epsilon).to(dtype), layer.qkv)
+    fused = fused.view(n, t, heads + 2 * kv_heads, head_dim)
+    queries, keys, values = fused.split([heads, kv_heads, kv_heads], dim=2)
+    queries = rotate(rms_norm(queries.float(), layer.norm_q, epsilon), cos, sin).to(dtype)
+    keys = rotate(rms_norm(keys.float(), layer.norm_k, epsilon), cos, sin).to(dtype)
+    return queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
+
+
+def after_attention(layer: LayerWeights, residual: Tensor, attended: Tensor, epsilon: float) -> Tensor:
+    """The residual stream after a layer's output projection and MLP; ``attended`` is (n, h, t, d)."""
+    dtype = layer.qkv.dtype
+    mixed = F.linear(attended.transpose(1, 2).flatten(2), layer.out)
+    residual = residual + rms_norm(mixed.float(), layer.norm_attention, epsilon)
+    gate, up = F.linear(rms_norm(residual, layer.norm_mlp, epsilon).to(dtype), layer.gate_up).chunk(2, dim=-1)
+    mixed = F.linear(F.gelu(gate, approximate="tanh") * up, layer.down)
+    return residual + rms_norm(mixed.float(), layer.norm_out, epsilon)
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """Root-mean-square norm over the last dimension, in fp32; ``weight`` holds ``1 + w``."""
+    return F.rms_norm(x, (x.shape[-1],), weight, epsilon)
+
+
+def rotation(positions: Tensor, theta: float, head_dim: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (t, 1, head_dim) of rotary position embedding (arXiv 2104.09864), halves layout."""
+    frequencies = theta ** (-torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim)
+    angles = positions[:, None].float() * frequencies
+    angles = torch.cat([angles, angles], dim=-1)[:, None, :]
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding of (n, t, heads, head_dim)."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-second, first], dim=-1) * sin

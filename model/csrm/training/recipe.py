@@ -1,0 +1,99 @@
+"""A training recipe: everything that decides what comes out of a training run, in one commented YAML.
+
+Knows settings; knows no model and no loop.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from csrm.errors import InputError
+from csrm.prompt import PromptLimits, PromptTemplate
+from csrm.scoring.base import DEFAULT_BASE
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LoraSettings(_Settings):
+    """Low-rank adaptation (arXiv 2106.09685) of every linear layer of the base."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    
+
+
+class DataSource(_Settings):
+    """Rows of one file; a path that is not absolute is looked up under the run's data folder."""
+
+    path: Path
+    repeat: int = Field(default=1, ge=1, description="How often each row is seen in an epoch.")
+
+
+class KnowledgeSettings(_Settings):
+    """What training puts before the products, as serving will."""
+
+    entries: list[Path] = Field(default=[], description="Knowledge entries (JSONL), as shipped in the bundle.")
+    from_rows: bool = Field(
+        default=True, description="Also offer the E products of other queries in the data, as a search log would."
+    )
+    dropout: float = Field(default=0.4, ge=0, le=1, description="Share of rows that see no knowledge.")
+    wrong: float = Field(default=0.1, ge=0, le=1, description="Share of rows that see another query's knowledge.")
+    limit: int = Field(default=3, ge=1, description="Most entries a row.")
+
+
+class Stage(_Settings):
+    """One pass over its own mix of sources, continuing from the stage before."""
+
+    name: str
+    sources: list[DataSource] = Field(min_length=1)
+    epochs: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    knowledge: KnowledgeSettings | None = None
+
+
+class Recipe(_Settings):
+    """The whole recipe. ``name`` and ``version`` become the bundle's."""
+
+    name: str
+    version: int = Field(default=1, ge=1)
+    base: str = DEFAULT_BASE
+    seed: int = 20260917
+    lora: LoraSettings = LoraSettings()
+    prompt: PromptTemplate = PromptTemplate()
+    limits: PromptLimits = PromptLimits()
+    stages: Annotated[list[Stage], Field(min_length=1)]
+    dev: list[Path] = Field(min_length=1, description="Clean rows for calibration; never trained on.")
+    batch_tokens: int = Field(default=2048, ge=256, description="Most tokens of one optimiser step.")
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    checkpoint_steps: int = Field(default=100, ge=1)
+    max_relevant_loss: float = Field(
+        default=0.02, gt=0, lt=1, description="Largest share of relevant products the thresholds may remove."
+    )
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or a setting is wrong; the message names the setting.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Recipe.model_validate(content)
+    except FileNotFoundError as error:
+        raise InputError(f"The recipe {path} does not exist.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"The recipe {path} is not YAML: {error}") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(str(part) for part in fault["loc"]) or "recipe"
+        raise InputError(f"The recipe {path}, {field}: {fault['msg']}.") from error
