@@ -1,0 +1,64 @@
+"""The application builder `csrm_serve.app:build`, for `csrm serve` and Ray's `serve run` and `serve deploy`.
+
+Which deployments there are, and their options; a config YAML (`config.yaml` here) may override them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig
+
+from csrm_serve.deployments import Ingress, Retriever, Scorer
+from csrm_serve.settings import ServeSettings
+
+APPLICATION = "csrm"
+CONFIG_FILE = Path(__file__).with_name("config.yaml")
+
+ONGOING_PER_SCORER = 3
+"""One job computes and two wait beside it; the rest wait at the ingress, where a caller can still leave."""
+
+
+def build(args: ServeSettings) -> Application:
+    """The application: Ingress -> Scorer, Retriever.
+
+    Args:
+        args: the `args` of a config YAML, or `key=value` after `serve run csrm_serve.app:build`.
+    """
+    scorer = serve.deployment(
+        name="Scorer",
+        ray_actor_options={"num_cpus": args.threads},
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=args.min_replicas,
+            max_replicas=args.max_replicas,
+            target_ongoing_requests=2,
+            upscale_delay_s=10,
+            downscale_delay_s=300,
+        ),
+        max_ongoing_requests=ONGOING_PER_SCORER,
+        max_queued_requests=args.max_queued_requests,
+        # The model computes off the event loop, so a replica answers under load; a busy machine takes longer.
+        health_check_period_s=10,
+        health_check_timeout_s=60,
+        graceful_shutdown_timeout_s=10,
+        graceful_shutdown_wait_loop_s=0.5,
+    )(Scorer)
+    retriever = serve.deployment(
+        name="Retriever",
+        ray_actor_options={"num_cpus": 0},  # some milliseconds a query on one thread: no core of its own
+        max_ongoing_requests=32,
+        health_check_timeout_s=60,
+        graceful_shutdown_timeout_s=2,
+        graceful_shutdown_wait_loop_s=0.5,
+    )(Retriever)
+    ingress = serve.deployment(
+        name="Ingress",
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=1_000,  # it only waits; the queue that is bounded is the scorer's
+        health_check_timeout_s=60,
+        graceful_shutdown_timeout_s=10,
+        graceful_shutdown_wait_loop_s=0.5,
+    )(serve.ingress()(Ingress))
+    return ingress.bind(scorer.bind(args), retriever.bind(args), args)

@@ -1,0 +1,81 @@
+"""Cohere's rerank API (v2), as clients of rerankers speak it: requests read, answers written. Pure.
+
+Shape: https://docs.cohere.com/reference/rerank. Every document comes back unless ``top_n`` is given, indexes
+are integers, and a score is a JSON float of at most six digits: OpenSearch's own rerank needs all three.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+from csrm.wire import MAX_PRODUCT_CHARS, MAX_PRODUCTS, MAX_QUERY_CHARS, Locale
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from csrm_serve.errors import UnknownModelError
+from csrm_serve.service import Answer
+
+SCORE_DIGITS = 6
+
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PRODUCT_CHARS)]
+
+
+class _Cohere(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)  # other servers' clients send fields of their own
+
+
+class TextDocument(_Cohere):
+    """A document as an object."""
+
+    text: _Text
+
+
+def _text_of(document: object) -> object:
+    if not isinstance(document, dict):
+        return document
+    if "text" not in document:
+        raise PydanticCustomError("no_text", "neither a string nor an object with text")
+    return document["text"]
+
+
+_Document = Annotated[_Text, BeforeValidator(_text_of, json_schema_input_type=str | TextDocument)]
+
+
+class RerankRequest(_Cohere):
+    """One query and the documents to rank for it (``POST /v2/rerank``)."""
+
+    model: str | None = Field(default=None, description="As /v1/models names it; the served model if null.")
+    query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARS)]
+    documents: list[_Document] = Field(min_length=1, max_length=MAX_PRODUCTS)
+    top_n: int | None = Field(default=None, ge=1, description="Return only the best so many; all if null.")
+    return_documents: bool = Field(
+        default=False, description="Return the text of each document with its score."
+    )
+    locale: Locale | None = Field(default=None, description="Language of the shop; not part of Cohere's API.")
+
+
+def check_model(asked: str | None, served: str) -> None:
+    """Accept the served name, with or without its version, and no name at all.
+
+    Raises:
+        UnknownModelError: another model is asked for.
+    """
+    if asked is not None and asked not in (served, served.partition("@")[0]):
+        raise UnknownModelError(f"This service has no such model: ask for {served}, or leave model out.")
+
+
+def rerank_response(request: RerankRequest, answer: Answer) -> dict[str, Any]:
+    """The JSON object of an answer, best document first; equal scores keep the order of the request."""
+    ranked = sorted(answer.scored.results, key=lambda judgment: -judgment["score"])
+    results = []
+    for judgment in ranked[: request.top_n]:
+        result = {
+            "index": judgment["index"],
+            "relevance_score": float(round(judgment["score"], SCORE_DIGITS)),
+        }
+        if request.return_documents:
+            result["document"] = {"text": request.documents[judgment["index"]]}
+        results.append(result)
+    meta = {"api_version": {"version": "2"}, "model": answer.scored.model}
+    return {"id": str(uuid.uuid4()), "results": results, "meta": meta}

@@ -1,0 +1,41 @@
+"""Durations of the stages as a Ray Serve histogram, for the Ray dashboard and Prometheus.
+
+    csrm_stage_ms{stage}     queue, knowledge, tokenise, prefix, products, total
+    csrm_products{decision}  products judged: kept and removed
+
+Knows Ray's metrics; only deployments make them, since Ray tags them with the replica they live in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ray.serve.metrics import Counter, Histogram
+
+STAGE_BUCKETS_MS: list[float] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000]
+
+
+def stage_observer() -> Callable[[str, float], None]:
+    """A function that records (stage, milliseconds)."""
+    histogram = Histogram(
+        "csrm_stage_ms",
+        description="Milliseconds a stage of a relevance request took.",
+        boundaries=STAGE_BUCKETS_MS,
+        tag_keys=("stage",),
+    )
+
+    def observe(stage: str, ms: float) -> None:
+        histogram.observe(ms, tags={"stage": stage})
+
+    return observe
+
+
+def product_counter() -> Callable[[str, int], None]:
+    """A function that counts (decision, products)."""
+    counter = Counter("csrm_products", description="Products judged, by decision.", tag_keys=("decision",))
+
+    def count(decision: str, products: int) -> None:
+        if products:
+            counter.inc(products, tags={"decision": decision})
+
+    return count

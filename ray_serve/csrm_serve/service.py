@@ -1,0 +1,196 @@
+"""The way of one request: knowledge for the query, then a judgment of every product, before the deadline.
+
+Knowledge is worth having and not worth waiting for: when it fails or is late, the query is scored without it
+and the answer says so. Knows no HTTP and no Ray: both deployments are reached through two small protocols.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from csrm.errors import DeadlineExceededError
+
+from csrm_serve.errors import NotReadyError
+from csrm_serve.messages import Knowledge, PartState, Scored, ScoringJob
+
+log = logging.getLogger("ray.serve.csrm")
+
+KNOWLEDGE_SHARE = 0.3
+"""Most of a request's time that knowledge may take: what is left must be enough to score."""
+
+PROOF_OF_LIFE_S = 10.0
+"""So long after an answered query the scorer counts as ready without being asked: overload is no outage."""
+
+Observe = Callable[[str, float], None]
+"""Called with a stage's name and the milliseconds it took."""
+
+
+class Scorer(Protocol):
+    """Judges products. Raises OverloadedError, NotReadyError, DeadlineExceededError or InputError."""
+
+    async def judge(self, job: ScoringJob) -> Scored: ...
+
+    async def state(self) -> PartState: ...
+
+
+class Retriever(Protocol):
+    """Finds knowledge for a query; may raise anything."""
+
+    async def retrieve(self, query: str, locale: str | None, *, timeout_s: float) -> Knowledge: ...
+
+    async def state(self) -> PartState: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Judgments of every product, what knowledge they were made with, and where the time went."""
+
+    scored: Scored
+    knowledge: Knowledge
+    timings_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Ready when a scorer is; a retriever that is not ready costs quality, not answers."""
+
+    scorer: PartState
+    retriever: PartState
+
+    @property
+    def ready(self) -> bool:
+        return self.scorer.ready
+
+
+class RelevanceService:
+    """Answers requests with a scorer and a retriever.
+
+    Args:
+        default_deadline_ms: deadline of a request that names none.
+        knowledge_budget_ms: most that knowledge may take.
+        observe: told the duration of each stage.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        retriever: Retriever,
+        *,
+        default_deadline_ms: float,
+        knowledge_budget_ms: float,
+        observe: Observe = lambda stage, ms: None,
+    ) -> None:
+        self._scorer = scorer
+        self._retriever = retriever
+        self._default_deadline_s = default_deadline_ms / 1000
+        self._knowledge_budget_s = knowledge_budget_ms / 1000
+        self._observe = observe
+        self._knowledge_failing = False
+        self._model: str | None = None
+        self._answered_at = -PROOF_OF_LIFE_S
+
+    async def judge(
+        self,
+        query: str,
+        products: Sequence[str],
+        *,
+        locale: str | None = None,
+        threshold: float | None = None,
+        deadline_ms: float | None = None,
+        arrived: float | None = None,
+    ) -> Answer:
+        """Judge every product.
+
+        Args:
+            query: what the shopper typed, not blank.
+            products: product texts, not blank.
+            locale: language tag of the shop.
+            threshold: irrelevance above which a product is removed; the bundle's own if None.
+            deadline_ms: milliseconds from arrival after which the answer is worthless.
+            arrived: when the request came in, in seconds since the epoch; now if None.
+
+        Raises:
+            DeadlineExceededError: the deadline passed first.
+            OverloadedError: as many requests wait as may wait.
+            NotReadyError: no scorer is up.
+            InputError: the model refuses the data.
+        """
+        start = time.time() if arrived is None else arrived
+        budget_s = self._default_deadline_s if deadline_ms is None else deadline_ms / 1000
+        deadline = start + budget_s
+        if time.time() >= deadline:
+            raise DeadlineExceededError(
+                f"The deadline of {budget_s * 1000:g} ms passed before scoring began: raise it."
+            )
+
+        asked = time.perf_counter()
+        knowledge = await self._knowledge(query, locale, deadline)
+        timings = {"knowledge": _ms_since(asked)}
+        self._observe("knowledge", timings["knowledge"])
+
+        scored = await self._scorer.judge(
+            ScoringJob(
+                query=query,
+                products=products,
+                locale=locale,
+                knowledge=[entry["text"] for entry in knowledge.entries],
+                threshold=threshold,
+                deadline=deadline,
+                sent_at=time.time(),
+            )
+        )
+        self._model = scored.model
+        self._answered_at = time.monotonic()
+        timings |= scored.timings_ms
+        timings["total"] = (time.time() - start) * 1000
+        self._observe("total", timings["total"])
+        return Answer(scored, knowledge, {stage: round(ms, 3) for stage, ms in timings.items()})
+
+    async def model(self) -> str:
+        """Name and version of the served bundle.
+
+        Raises:
+            NotReadyError: no scorer is up.
+        """
+        if self._model is None:
+            state = await self._scorer.state()
+            if not state.ready:
+                raise NotReadyError(state.reason or "No scorer is up yet: ask /readyz.")
+            self._model = str(state.details["model"])
+        return self._model
+
+    async def readiness(self) -> Readiness:
+        """Ask both deployments how they are; a scorer that has just answered a query is not asked."""
+        if self._model is not None and time.monotonic() - self._answered_at < PROOF_OF_LIFE_S:
+            scorer = PartState(True, details={"model": self._model})
+            return Readiness(scorer, await self._retriever.state())
+        return Readiness(*await asyncio.gather(self._scorer.state(), self._retriever.state()))
+
+    async def _knowledge(self, query: str, locale: str | None, deadline: float) -> Knowledge:
+        timeout_s = min(self._knowledge_budget_s, (deadline - time.time()) * KNOWLEDGE_SHARE)
+        try:
+            knowledge = await asyncio.wait_for(
+                self._retriever.retrieve(query, locale, timeout_s=timeout_s), timeout=timeout_s
+            )
+        except Exception as error:  # whatever it is, the query is scored all the same
+            self._knowledge_changed(f"{type(error).__name__}: {error}")
+            return Knowledge()
+        self._knowledge_changed(None)
+        return knowledge
+
+    def _knowledge_changed(self, failure: str | None) -> None:
+        """Log the first failure and the first success after it, not each of thousands."""
+        if failure is not None and not self._knowledge_failing:
+            log.warning("Scoring without knowledge: %s", failure)
+        elif failure is None and self._knowledge_failing:
+            log.info("Scoring with knowledge again.")
+        self._knowledge_failing = failure is not None
+
+
+def _ms_since(start: float) -> float:
+    return (time.perf_counter() - start) * 1000

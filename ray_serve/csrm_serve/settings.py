@@ -1,0 +1,46 @@
+"""What an operator can choose about the Serve application; same names in `csrm serve` and in the config YAML.
+
+Knows no Ray: `csrm_serve.app` turns the settings into deployments.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class ServeSettings(BaseModel):
+    """Arguments of `csrm_serve.app:build`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bundle: str = Field(default="default", min_length=1, description="Name or folder of the model bundle.")
+    base: str | None = Field(
+        default=None, description="Hub id or folder of the base weights; the bundle's own base if null."
+    )
+    precision: str = Field(default="auto", description="Number format of the weights.")
+    threads: int = Field(
+        default=2, ge=1, description="Cores of a scorer replica: its num_cpus and its threads."
+    )
+    min_replicas: int = Field(default=1, ge=1, description="Scorer replicas at rest.")
+    max_replicas: int = Field(default=1, ge=1, description="Most scorer replicas under load.")
+    max_queued_requests: int = Field(
+        default=32, ge=1, description="Requests that may wait for a scorer; one more is answered 503."
+    )
+    default_deadline_ms: float = Field(
+        default=30_000,
+        gt=0,
+        description="Deadline of a request that names none, in milliseconds from its arrival.",
+    )
+    knowledge_budget_ms: float = Field(
+        default=400, gt=0, description="Milliseconds knowledge may take before a query is scored without it."
+    )
+
+    @model_validator(mode="after")
+    def _replicas_in_order(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(
+                f"min_replicas {self.min_replicas} is over max_replicas {self.max_replicas}: raise the latter"
+            )
+        return self

@@ -1,0 +1,59 @@
+"""The shipped YAML and the builder: what `serve deploy` reads is what there is."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from csrm_serve.app import APPLICATION, CONFIG_FILE, build
+from csrm_serve.settings import ServeSettings
+from pydantic import ValidationError
+from ray.serve.schema import ServeDeploySchema
+
+
+@pytest.fixture(scope="module")
+def config() -> ServeDeploySchema:
+    return ServeDeploySchema.model_validate(yaml.safe_load(CONFIG_FILE.read_text(encoding="utf-8")))
+
+
+def test_the_yaml_is_a_deployment_of_the_builder(config: ServeDeploySchema) -> None:
+    (application,) = config.applications
+    assert application.name == APPLICATION
+    assert application.import_path == "csrm_serve.app:build"
+    assert application.route_prefix == "/"
+
+
+def test_its_arguments_are_settings_and_say_the_defaults(config: ServeDeploySchema) -> None:
+    arguments = config.applications[0].args
+    settings = ServeSettings.model_validate(arguments)
+    assert settings == ServeSettings()
+
+
+def test_it_names_the_deployments_of_the_application(config: ServeDeploySchema) -> None:
+    named = {deployment.name for deployment in config.applications[0].deployments}
+    ingress = build(ServeSettings())._bound_deployment
+    inner = {argument._bound_deployment.name for argument in ingress.init_args[:2]}
+    assert named == {ingress.name} | inner == {"Ingress", "Scorer", "Retriever"}
+
+
+def test_it_scales_the_scorer_and_gives_it_its_threads(config: ServeDeploySchema) -> None:
+    scorer = next(one for one in config.applications[0].deployments if one.name == "Scorer")
+    assert scorer.autoscaling_config["max_replicas"] > scorer.autoscaling_config["min_replicas"]
+    assert scorer.ray_actor_options.num_cpus == config.applications[0].args["threads"]
+    assert scorer.max_queued_requests == config.applications[0].args["max_queued_requests"]
+
+
+def test_settings_become_deployment_options() -> None:
+    settings = ServeSettings(threads=3, min_replicas=2, max_replicas=5, max_queued_requests=7)
+    scorer = build(settings)._bound_deployment.init_args[0]._bound_deployment
+    assert scorer.ray_actor_options["num_cpus"] == 3
+    assert scorer.max_queued_requests == 7
+    scaling = scorer._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (2, 5)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"threads": 0}, {"min_replicas": 2}, {"bundel": "x"}, {"max_queued_requests": 0}]
+)
+def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        ServeSettings.model_validate(wrong)

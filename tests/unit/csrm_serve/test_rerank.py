@@ -1,0 +1,96 @@
+"""POST /v2/rerank: Cohere's shape, as strict as OpenSearch's own rerank reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from csrm_serve.cohere import RerankRequest, rerank_response
+from csrm_serve.messages import Knowledge, Scored
+from csrm_serve.service import Answer
+from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+DOCUMENTS = ["kettle", "running shoes", "running socks"]
+
+
+def test_every_document_comes_back_best_first(client: TestClient) -> None:
+    answer = client.post("/v2/rerank", json={"query": "running shoes", "documents": DOCUMENTS})
+    assert answer.status_code == 200
+    body = answer.json()
+    assert [(one["index"], one["relevance_score"]) for one in body["results"]] == [
+        (1, 1.0),
+        (2, 0.5),
+        (0, 0.0),
+    ]
+    assert all(set(one) == {"index", "relevance_score"} for one in body["results"])
+    assert body["id"] and body["meta"] == {"api_version": {"version": "2"}, "model": "words@1"}
+
+
+def test_a_whole_score_is_written_as_a_float(client: TestClient) -> None:
+    answer = client.post("/v2/rerank", json={"query": "running shoes", "documents": DOCUMENTS})
+    assert re.findall(r'"relevance_score":([^,}]+)', answer.text) == ["1.0", "0.5", "0.0"]
+
+
+def test_documents_may_be_objects_and_may_come_back(client: TestClient) -> None:
+    answer = client.post(
+        "/v2/rerank",
+        json={
+            "model": "words",
+            "query": "running shoes",
+            "documents": ["kettle", {"text": "running shoes", "id": "7"}],
+            "top_n": 1,
+            "return_documents": True,
+        },
+    )
+    assert answer.json()["results"] == [
+        {"index": 1, "relevance_score": 1.0, "document": {"text": "running shoes"}}
+    ]
+
+
+@pytest.mark.parametrize("name", [None, "words", "words@1"])
+def test_the_served_model_may_be_named(client: TestClient, name: str | None) -> None:
+    answer = client.post("/v2/rerank", json={"model": name, "query": "shoes", "documents": DOCUMENTS})
+    assert answer.status_code == 200
+
+
+def test_another_model_is_not_silently_replaced(client: TestClient) -> None:
+    answer = client.post("/v2/rerank", json={"model": "other", "query": "shoes", "documents": DOCUMENTS})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["type"] == "unknown_model"
+    assert "words@1" in answer.json()["error"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"documents": []}, "documents: empty, at least one is needed."),
+        ({"documents": ["a", ""]}, "documents[1]: empty."),
+        ({"documents": ["a", {"text": " "}]}, "documents[1]: empty."),
+        ({"documents": ["a", {"title": "x"}]}, "documents[1]: neither a string nor an object with text."),
+        ({"documents": ["a", 3]}, "documents[1]: not a string."),
+        ({"query": "  "}, "query: empty."),
+        ({"top_n": 0}, "top_n: input should be greater than or equal to 1."),
+    ],
+)
+def test_a_wrong_field_is_named(client: TestClient, fields: dict[str, object], reason: str) -> None:
+    answer = client.post("/v2/rerank", json={"query": "shoes", "documents": DOCUMENTS, **fields})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["reason"] == reason
+
+
+@given(scores=st.lists(st.floats(0, 1), min_size=1, max_size=50), top_n=st.none() | st.integers(1, 60))
+def test_the_ranking_is_a_stable_order_of_all_documents(scores: list[float], top_n: int | None) -> None:
+    request = RerankRequest(query="q", documents=["d"] * len(scores), top_n=top_n)
+    judged = [{"index": index, "score": score} for index, score in enumerate(scores)]
+    body = rerank_response(request, Answer(Scored("m@1", 0.5, judged, {}), Knowledge(), {}))
+    results = body["results"]
+    assert len(results) == min(len(scores), top_n or len(scores))
+    indexes = [one["index"] for one in results]
+    assert indexes == sorted(range(len(scores)), key=lambda index: (-scores[index], index))[: len(results)]
+    for one in results:
+        written = json.dumps(one["relevance_score"])
+        assert isinstance(one["relevance_score"], float) and len(written) < 19
+        assert abs(one["relevance_score"] - scores[one["index"]]) <= 5e-7
