@@ -1,4 +1,4 @@
-"""``python -m demo``: runs the demo and ends it, whatever happens, in one sentence and with nothing left behind."""
+"""``python -m demo``: runs the demo and ends it, whatever happens, in one sentence, no process left."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def main() -> int:
                 if not once:
                     _stay(urls, console)
             finally:
-                _ignore_signals()  # from here on everything is being stopped; a second Ctrl-C must not cut that short
+                _ignore_signals()  # a second Ctrl-C must not cut the stopping short
                 servers.callback(console.print, "Stopping")
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -76,13 +76,18 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, DemoError):
         return str(error)
     failure = explain(error)
-    return f"{failure.sentence.splitlines()[0]} {'The traceback' if failure.unexpected else 'More'} is in {log}."
+    return (
+        f"{failure.sentence.splitlines()[0]} {'The traceback' if failure.unexpected else 'More'} is in {log}."
+    )
 
 
 def _log_to_file() -> None:
     _LOG.parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
-        filename=_LOG, filemode="w", level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        filename=_LOG,
+        filemode="w",
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.captureWarnings(True)
 

@@ -7,6 +7,7 @@ of what it runs. Exits with the command's exit code.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import select
 import signal
@@ -16,6 +17,7 @@ import sys
 import psutil
 
 STOP_SECONDS = 25.0
+_LEFTOVER_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -39,12 +41,18 @@ def main(command: list[str]) -> int:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-    orphans = psutil.Process().children(recursive=True)
-    _, alive = psutil.wait_procs({*family, *orphans}, timeout=5)
-    for process in alive:
-        process.kill()
-    psutil.wait_procs(alive, timeout=5)
+    _end({*family, *psutil.Process().children(recursive=True)})
     return child.returncode
+
+
+def _end(processes: set[psutil.Process]) -> None:
+    """End what the command left behind: ask, wait, kill."""
+    alive = list(processes)
+    for send in (psutil.Process.terminate, psutil.Process.kill):
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                send(process)
+        _, alive = psutil.wait_procs(alive, timeout=_LEFTOVER_SECONDS)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import json
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import psutil
@@ -21,9 +22,9 @@ from rich.console import Console
 from demo import machine, screen
 from demo.errors import ServiceError
 from demo.figures import Hit, Outcome, report, telling
-from demo.search import connect, index_shop, pages, search
+from demo.search import connect, index_shop, search
 from demo.service import BUILD, ROOT, Service
-from demo.shop import LOCALES, documents, judge, products, queries
+from demo.shop import LOCALES, ShopProduct, ShopQuery, documents, judge, products, queries
 
 PROFILES = ROOT / "demo" / "profiles.yaml"
 REPORT = BUILD / "report.json"
@@ -77,7 +78,7 @@ def start(stack: ExitStack, console: Console) -> Urls:
     arguments = ["--opensearch", urls.opensearch, "--relevance", urls.relevance, "--profiles", str(PROFILES)]
     gateway = Service(
         "The gateway",
-        ["gateway", *arguments, "--dashboard", urls.dashboard, "--port", str(ports["the gateway"])],
+        ["gateway", *arguments, "--dashboard-url", urls.dashboard, "--port", str(ports["the gateway"])],
         BUILD / "gateway.log",
     )
     stack.callback(gateway.stop)
@@ -117,7 +118,7 @@ def measure(urls: Urls, console: Console) -> dict[str, Any]:
         outcomes += answered
     if first_result_s is None:
         raise ServiceError(
-            f"The gateway reranked none of {len(outcomes)} searches ({outcomes[-1].status or 'no csrm-status'}): "
+            f"The gateway reranked none of {len(outcomes)} searches ({outcomes[-1].status or 'no status'}): "
             "look into build/demo/gateway.log and build/demo/serve.log."
         )
     result = report(outcomes) | {
@@ -159,27 +160,28 @@ def _fill(client: OpenSearch, console: Console) -> None:
             index_shop(client, locale, rows, advance)
 
 
-def _ask(direct: OpenSearch, gateway: OpenSearch, query: Any, window: int) -> Outcome:
+def _ask(direct: OpenSearch, gateway: OpenSearch, query: ShopQuery, window: int) -> Outcome:
     # The whole window is asked for, so that every removed product is known; its first ten are the first page.
     before = search(direct, query.locale, query.text, window)
     after = search(gateway, query.locale, query.text, window)
-    by_id = _products_by_id()
-
-    def graded(hits: list[dict[str, Any]]) -> list[Hit]:
-        return [Hit(id_, title, judge(query, by_id[id_])) for id_, title in pages(hits)]
-
     return Outcome(
         query=query.text,
         locale=query.locale,
         kind=query.kind,
         held_out=query.held_out,
-        before=graded(before.hits),
-        after=graded(after.hits),
+        before=_graded(query, before.hits),
+        after=_graded(query, after.hits),
         direct_ms=before.took_ms,
         gateway_ms=after.took_ms,
         status=after.status,
     )
 
 
-def _products_by_id() -> dict[str, Any]:
+def _graded(query: ShopQuery, hits: list[dict[str, Any]]) -> list[Hit]:
+    shop = _products_by_id()
+    return [Hit(hit["_id"], hit["_source"]["title"], judge(query, shop[hit["_id"]])) for hit in hits]
+
+
+@cache
+def _products_by_id() -> dict[str, ShopProduct]:
     return {product.id: product for product in products()}

@@ -84,6 +84,10 @@ app = typer.Typer(
 )
 
 
+_debug = False
+"""Whether ``--debug`` was given; ``run`` needs it when the command line's own context is gone."""
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"csrm {version('csrm-opensearch')}")
@@ -98,6 +102,8 @@ def _options(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Log everything, and show tracebacks.")] = False,
 ) -> None:
+    global _debug
+    _debug = debug
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -113,7 +119,7 @@ def run() -> None:
         app()
     except Exception as error:
         failure = explain(error)
-        if logging.getLogger().isEnabledFor(logging.DEBUG):
+        if _debug:
             raise
         sentence = failure.sentence
         if failure.unexpected:
