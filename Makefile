@@ -10,8 +10,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 BIN := .venv/bin
 STAMP := .venv/.up-to-date
 PYTEST := $(BIN)/python -m pytest
-BENCHMARKS := $(wildcard benchmarks/*.py)
-# Tests and tools may leave their caches only where `make clean` finds them, and send nothing anywhere.
+# No tool of ours tells anybody that it ran.
 export HF_HUB_DISABLE_TELEMETRY := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
@@ -52,12 +51,6 @@ integration: $(STAMP) ## the OpenSearch side against a real node
 .PHONY: e2e
 e2e: $(STAMP) ## OpenSearch, Ray Serve, gateway and the real model together
 	@$(PYTEST) tests/e2e
-
-ifneq ($(BENCHMARKS),)
-.PHONY: bench
-bench: $(STAMP) ## speed and quality, each beside what else one could use
-	@for benchmark in $(BENCHMARKS); do $(BIN)/python "$$benchmark"; done
-endif
 
 .PHONY: environment
 environment: $(STAMP) ## .venv with everything in it, at the versions of constraints.txt
