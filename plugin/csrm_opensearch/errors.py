@@ -1,0 +1,134 @@
+"""Every error the OpenSearch side raises on purpose.
+
+    CsrmOpenSearchError
+    ├── GatewayError
+    │   ├── ProfileError           the settings file is missing, not YAML, or a field of it is wrong
+    │   ├── ListenError            the address to listen on cannot be had
+    │   ├── RequestOptionsError    a field of a search's ``ext.csrm`` is wrong (HTTP 400)
+    │   ├── BodyTooLargeError      a search body is larger than the gateway reads
+    │   ├── UnreachableError       no OpenSearch node answers (HTTP 503)
+    │   ├── BrokenAnswerError      OpenSearch hung up before it had answered (HTTP 502)
+    │   └── RelevanceError         no judgments; the search falls back to OpenSearch's own page
+    │       ├── RelevanceLateError     not within the time budget
+    │       ├── RelevanceBusyError     too many searches already wait for judgments
+    │       ├── RelevanceOpenError     the circuit breaker is open
+    │       ├── RelevanceDownError     no connection, or an HTTP error of the service
+    │       ├── RelevanceMissedError   page 1 of this search had no judgments just now, so this page has none
+    │       ├── RelevanceRefusedError  the service finds fault with the request
+    │       └── RelevanceGarbageError  an answer, but not one judgment for every product
+    └── TemplateError              the templates cannot be installed or checked
+        ├── ClusterTooOldError         the cluster is no OpenSearch, or too old a one
+        ├── ClusterRefusedError        the cluster says no: no rights, or it finds fault with a template
+        └── TemplateConflictError      a template of that name is somebody else's
+
+Each message is one sentence that says what to do. The ``reason`` of a RelevanceError is the word in
+``csrm-status``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CsrmOpenSearchError(Exception):
+    """Base of all errors raised on purpose by the OpenSearch side."""
+
+
+class GatewayError(CsrmOpenSearchError):
+    """Base of all errors raised on purpose by the gateway."""
+
+
+class ProfileError(GatewayError):
+    """The settings file is missing, not YAML, or a field of it is wrong; the message names file and field."""
+
+
+class ListenError(GatewayError):
+    """The address to listen on cannot be had."""
+
+
+class RequestOptionsError(GatewayError):
+    """A field of a search's ``ext.csrm`` is wrong; the message names the field."""
+
+
+class BodyTooLargeError(GatewayError):
+    """A search body is larger than the gateway reads.
+
+    Args:
+        head: what was read of the body so far; the rest is still to come from the client.
+    """
+
+    def __init__(self, head: bytes) -> None:
+        super().__init__(f"The search body is larger than {len(head)} bytes.")
+        self.head = head
+
+
+class UnreachableError(GatewayError):
+    """No OpenSearch node answers; the message names the nodes."""
+
+
+class BrokenAnswerError(GatewayError):
+    """OpenSearch hung up before it had answered; the message names the node."""
+
+
+class RelevanceError(GatewayError):
+    """No judgments for this search; the shopper gets OpenSearch's own page."""
+
+    reason: ClassVar[str] = "relevance-error"
+
+
+class RelevanceLateError(RelevanceError):
+    """The relevance service did not answer within the time budget."""
+
+    reason = "deadline"
+
+
+class RelevanceBusyError(RelevanceError):
+    """Too many searches already wait for judgments."""
+
+    reason = "busy"
+
+
+class RelevanceOpenError(RelevanceError):
+    """The circuit breaker is open: the relevance service failed too often just now."""
+
+    reason = "breaker-open"
+
+
+class RelevanceMissedError(RelevanceError):
+    """Page 1 of this search was OpenSearch's own just now: so is this one, lest a product shows up twice."""
+
+    reason = "page-1-skipped"
+
+
+class RelevanceDownError(RelevanceError):
+    """The relevance service cannot be reached, or answered with an HTTP error."""
+
+    reason = "relevance-down"
+
+
+class RelevanceRefusedError(RelevanceError):
+    """The relevance service finds fault with the request (HTTP 4xx); the service itself is well."""
+
+    reason = "relevance-refused"
+
+
+class RelevanceGarbageError(RelevanceError):
+    """The relevance service answered, but not with one sound judgment for every product."""
+
+    reason = "relevance-garbage"
+
+
+class TemplateError(CsrmOpenSearchError):
+    """The templates cannot be installed or checked."""
+
+
+class ClusterTooOldError(TemplateError):
+    """The cluster is no OpenSearch, or older than the templates need."""
+
+
+class ClusterRefusedError(TemplateError):
+    """The cluster says no: the user has no rights, or it finds fault with a template."""
+
+
+class TemplateConflictError(TemplateError):
+    """A template of that name is in the cluster and was not installed by us."""

@@ -1,0 +1,212 @@
+"""The OpenSearch nodes behind the gateway: streams requests through untouched, or fetches a whole answer.
+
+Knows HTTP and failover between nodes; knows nothing of searches.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import AsyncIterable, Iterable
+from dataclasses import dataclass
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from csrm_opensearch.errors import BrokenAnswerError, ProfileError, UnreachableError
+from csrm_opensearch.gateway.exchange import Exchange, Headers
+from csrm_opensearch.profiles import OpenSearchSettings
+
+log = logging.getLogger(__name__)
+
+_HOP_BY_HOP = frozenset(
+    b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer"
+    b" transfer-encoding upgrade".split()
+)
+"""Headers of one connection, not of the request (RFC 9110, 7.6.1)."""
+_OURS = frozenset({b"host", b"expect"})
+"""Headers that the connection to the node has its own of."""
+_PACKING = frozenset({b"content-length", b"content-encoding"})
+
+PROBE_SECONDS = 1.0
+"""How long a node may take to show that it is there."""
+
+_READ_WHOLE = 256 * 1024
+"""Answers up to so many bytes are sent in one piece."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A whole answer. ``headers`` are those worth passing on, without those of length and packing."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Nodes:
+    """Connections to the OpenSearch nodes. Use as an async context manager."""
+
+    def __init__(self, settings: OpenSearchSettings) -> None:
+        self._urls = [url.rstrip("/") for url in settings.urls]
+        self._connect_timeout = settings.connect_timeout_ms / 1000
+        self._ssl = _ssl_context(settings)
+        self._first = 0
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def urls(self) -> list[str]:
+        return self._urls
+
+    async def __aenter__(self) -> Nodes:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=self._ssl),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+            max_line_size=64 * 1024,
+            max_field_size=64 * 1024,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session:
+            await self._session.close()
+
+    async def forward(
+        self,
+        exchange: Exchange,
+        body: bytes | AsyncIterable[bytes] | None,
+        *,
+        status: str | None = None,
+        repacked: bool = False,
+    ) -> None:
+        """Pass a request through and stream the answer back, byte for byte.
+
+        Args:
+            exchange: the client's.
+            body: the request's, whole or as it arrives; null where it has none.
+            status: value of ``csrm-status``, where the request was one the gateway looked at.
+            repacked: the body is not the client's bytes any more; its length and encoding headers do not fit.
+
+        Raises:
+            UnreachableError: before any byte was answered.
+            BrokenAnswerError: before any byte was answered; later the answer breaks off, as OpenSearch's did.
+        """
+        headers = _request_headers(exchange.headers, _PACKING if repacked else ())
+        response = await self._send(exchange.method, exchange.target, headers, body)
+        try:
+            out = _answer_headers(response, ())
+            if status is not None:
+                out.append((b"csrm-status", status.encode()))
+            length = response.content_length
+            if exchange.method == "HEAD" or (length is not None and length <= _READ_WHOLE):
+                whole = await response.read()
+                await exchange.start(response.status, out)
+                await exchange.write(whole)
+                return
+            await exchange.start(response.status, out)
+            async for chunk in response.content.iter_any():
+                await exchange.write(chunk, more=True)
+            await exchange.write(b"")
+        except (aiohttp.ClientError, OSError) as error:
+            if exchange.started:
+                log.warning("OpenSearch broke off an answer: %s", error)
+            else:
+                raise BrokenAnswerError(f"OpenSearch at {response.url.origin()} hung up: {error}") from error
+        finally:
+            response.close() if not response.content.at_eof() else response.release()
+
+    async def fetch(self, exchange: Exchange, target: str, body: bytes) -> Fetched:
+        """Ask with another body on behalf of the client: its method, its credentials, its other headers.
+
+        Raises:
+            UnreachableError, BrokenAnswerError: no answer.
+        """
+        headers = _request_headers(exchange.headers, _PACKING | {b"accept-encoding"})
+        headers.setdefault("content-type", "application/json")
+        response = await self._send(exchange.method, target, headers, body)
+        try:
+            whole = await response.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise BrokenAnswerError(f"OpenSearch at {response.url.origin()} hung up: {error}") from error
+        finally:
+            response.release()
+        return Fetched(response.status, _answer_headers(response, _PACKING), whole)
+
+    async def reachable(self) -> bool:
+        """Whether any node answers at all; one that asks for credentials does."""
+        assert self._session is not None, "use 'async with'"
+        for url in self._urls:
+            try:
+                async with self._session.head(url, timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS)):
+                    return True
+            except (aiohttp.ClientError, OSError, TimeoutError):
+                continue
+        return False
+
+    async def _send(
+        self, method: str, target: str, headers: CIMultiDict[str], body: bytes | AsyncIterable[bytes] | None
+    ) -> aiohttp.ClientResponse:
+        """The answer of the first node that can be reached, beginning with the one that answered last."""
+        assert self._session is not None, "use 'async with'"
+        problem: Exception | None = None
+        for turn in range(len(self._urls)):
+            place = (self._first + turn) % len(self._urls)
+            url = URL(self._urls[place] + target, encoded=True)
+            try:
+                response = await self._session.request(
+                    method, url, data=body, headers=headers, allow_redirects=False
+                )
+            except (
+                aiohttp.ClientConnectorError,
+                aiohttp.ConnectionTimeoutError,
+            ) as error:  # nothing was sent yet
+                problem = error
+                continue
+            except (aiohttp.ClientError, OSError) as error:
+                what = str(error) or type(error).__name__
+                raise BrokenAnswerError(
+                    f"OpenSearch at {self._urls[place]} hung up before it answered: {what}"
+                ) from error
+            self._first = place
+            return response
+        nodes = " or ".join(self._urls)
+        raise UnreachableError(
+            f"No connection to OpenSearch at {nodes}: start it or correct its address."
+        ) from problem
+
+
+def _request_headers(headers: Headers, but: Iterable[bytes]) -> CIMultiDict[str]:
+    left_out = _named_in_connection(headers) | _HOP_BY_HOP | _OURS | frozenset(but)
+    return CIMultiDict(
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers if name not in left_out
+    )
+
+
+def _answer_headers(response: aiohttp.ClientResponse, but: Iterable[bytes]) -> Headers:
+    headers = [(name.lower(), value) for name, value in response.raw_headers]
+    left_out = _named_in_connection(headers) | _HOP_BY_HOP | frozenset(but)
+    return [(name, value) for name, value in headers if name not in left_out]
+
+
+def _named_in_connection(headers: Headers) -> frozenset[bytes]:
+    return frozenset(
+        part.strip().lower() for name, value in headers if name == b"connection" for part in value.split(b",")
+    )
+
+
+def _ssl_context(settings: OpenSearchSettings) -> ssl.SSLContext | bool:
+    if not any(url.startswith("https:") for url in settings.urls):
+        return True
+    try:
+        context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
+        if settings.client_cert:
+            context.load_cert_chain(settings.client_cert, settings.client_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ProfileError(f"opensearch: the certificate files cannot be used: {error}.") from error
+    if not settings.verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context

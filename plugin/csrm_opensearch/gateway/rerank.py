@@ -1,0 +1,248 @@
+"""The way of one search: the window, its judgments, the page. Shared by ``_search`` and ``_msearch``.
+
+Fails open: whatever goes wrong with the judgments, the answer is OpenSearch's own page, cut from the window
+that is already in hand. Only where that window cannot be used is the client's own search sent after all.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from csrm.wire import Judgment, RelevanceResponse
+from msgspec import Raw
+
+from csrm_opensearch.errors import RelevanceError, RelevanceMissedError
+from csrm_opensearch.product_text import product_text, values_of
+from csrm_opensearch.profiles import LocaleFromField
+from csrm_opensearch.recent import Key, RecentJudgments
+from csrm_opensearch.relevance_client import RelevanceClient
+from csrm_opensearch.search_answer import Hit, SearchAnswer, exactly, fewer, highest_score, read_answer
+from csrm_opensearch.search_request import Search
+from csrm_opensearch.window import Outcome, Page, decide, place
+
+log = logging.getLogger(__name__)
+
+Ask = Callable[[bytes], Awaitable[bytes | None]]
+"""Sends another body of the same search; its answer, or null where OpenSearch did not give one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What the client gets: ``body``, or its own search sent as it is where that is null."""
+
+    body: bytes | None
+    status: str
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The window's products with their judgments, in lexical order."""
+
+    hits: Sequence[Hit]
+    texts: Sequence[str]
+    judgments: Sequence[Judgment | None]
+    locale: str | None
+    answer: RelevanceResponse | None
+    """The service's answer, where it was asked (not all judgments were remembered)."""
+
+
+def skipped(reason: str) -> str:
+    """The ``csrm-status`` of a search that was left as it is."""
+    return f"skipped; reason={reason}"
+
+
+class Reranker:
+    """Turns the window's answer into the page, with the judgments of a relevance service."""
+
+    def __init__(self, relevance: RelevanceClient, recent: RecentJudgments) -> None:
+        self._relevance = relevance
+        self._recent = recent
+
+    async def page(
+        self, search: Search, indices: Sequence[str], began: float, window: bytes | Raw, ask: Ask
+    ) -> Done:
+        """The page of a search.
+
+        Args:
+            search: as it was read.
+            indices: names of the index expression, for the locale.
+            began: ``time.monotonic()`` when the search arrived; the time budget counts from there.
+            window: OpenSearch's answer to ``search.window_body()``.
+            ask: sends further bodies, for pages that reach beyond the window.
+        """
+        answer = read_answer(window)
+        if answer is None:
+            return Done(None, skipped("window-rejected"))
+        if answer.shards_failed:
+            return Done(None, skipped("shards-failed"))
+        if not answer.hits:
+            return self._own(search, answer, "no-hits")
+        try:
+            judged = await self._judge(search, answer.hits[: search.window], indices, began)
+        except RelevanceError as error:
+            log.info("search left as it is: %s", error)
+            return self._own(search, answer, error.reason)
+        if not any(judged.judgments):
+            return self._own(search, answer, "no-product-text")
+        outcome = decide(judged.judgments, min_keep=search.profile.min_keep, reorder=search.by_relevance)
+        page = place(outcome, search.start, search.size)
+        if search.deep:
+            body = await self._deep_page(search, answer, outcome, judged, page, ask)
+        else:
+            body = await self._page(search, answer, outcome, judged, page, ask)
+        if body is None:
+            return Done(None, skipped("page-rejected"))
+        took = round((time.monotonic() - began) * 1000)
+        return Done(body, f"reranked; window={outcome.window}; removed={len(outcome.removed)}; took={took}")
+
+    def _own(self, search: Search, answer: SearchAnswer, reason: str) -> Done:
+        if search.deep or not search.exact:
+            return Done(None, skipped(reason))
+        return Done(answer.own_page(search.start, search.size, search.added), skipped(reason))
+
+    async def _judge(
+        self, search: Search, hits: Sequence[Hit], indices: Sequence[str], began: float
+    ) -> _Judged:
+        locale = search.options.locale or _locale(search, hits, indices)
+        texts = [product_text(hit.fields, search.profile.text_fields) for hit in hits]
+        distinct = dict.fromkeys(filter(None, texts))
+        key: Key = (search.query, locale, search.threshold)
+        known = dict(self._recent.get(key))
+        missing = [text for text in distinct if search.options.explain or text not in known]
+        answer = None
+        if missing:
+            if search.start > 0 and self._recent.failed(key):
+                raise RelevanceMissedError("The page before this one was OpenSearch's own.")
+            answer = await self._ask(search, key, missing, began + search.profile.time_budget_ms / 1000)
+            known |= zip(missing, answer.results, strict=True)
+        return _Judged(hits, texts, [known.get(text) for text in texts], locale, answer)
+
+    async def _ask(self, search: Search, key: Key, products: list[str], deadline: float) -> RelevanceResponse:
+        query, locale, threshold = key
+        try:
+            answer = await self._relevance.judge(
+                query,
+                products,
+                locale=locale,
+                threshold=threshold,
+                deadline=deadline,
+                explain=search.options.explain,
+            )
+        except RelevanceError:
+            self._recent.put_failed(key)
+            raise
+        self._recent.put(key, dict(zip(products, answer.results, strict=True)))
+        return answer
+
+    async def _page(
+        self, search: Search, answer: SearchAnswer, outcome: Outcome, judged: _Judged, page: Page, ask: Ask
+    ) -> bytes | None:
+        """A page that begins inside the window; the answer in hand holds all of it or all but its end."""
+        hits = self._kept(search, judged, page)
+        if search.profile.tail == "show":
+            have = answer.hits[page.start : page.start + page.size]
+            hits += [hit.written(search.added) for hit in have]
+            asked_for = max(search.window, search.start + search.size)
+            if len(have) < page.size and len(answer.hits) == asked_for:  # there may be more
+                more = await ask(search.more_body(page.start + len(have), page.size - len(have)))
+                further = read_answer(more) if more is not None else None
+                hits += [hit.raw for hit in further.hits] if further else []
+        around = _around(search, answer, outcome, judged, known=len(answer.hits) - len(outcome.removed))
+        return answer.page(hits, _notes(search, judged, outcome), **around)
+
+    async def _deep_page(
+        self, search: Search, window: SearchAnswer, outcome: Outcome, judged: _Judged, page: Page, ask: Ask
+    ) -> bytes | None:
+        """A page beyond the window: the client's search, moved on by as many places as products were removed.
+
+        At the end of what an index lets be paged through (``index.max_result_window``) the move may be
+        refused: then the page ends at the last rank that the client's own search would have reached.
+        """
+        start, size = (page.start, page.size) if search.profile.tail == "show" else (0, 0)
+        body = await ask(search.page_body(start, size))
+        if body is None:
+            size = max(0, search.start + search.size - page.start)
+            body = await ask(search.page_body(page.start if size else 0, size))
+        answer = read_answer(body) if body is not None else None
+        if answer is None:
+            return None
+        around = _around(search, answer, outcome, judged, known=search.start + len(answer.hits))
+        return answer.page([hit.raw for hit in answer.hits], _notes(search, judged, outcome), **around)
+
+    @staticmethod
+    def _kept(search: Search, judged: _Judged, page: Page) -> list[Raw]:
+        if not search.options.explain:
+            return [judged.hits[rank].written(search.added) for rank in page.kept]
+        return [judged.hits[rank].written(search.added, _explained(judged, rank)) for rank in page.kept]
+
+
+def _locale(search: Search, hits: Sequence[Hit], indices: Sequence[str]) -> str | None:
+    """By the names asked for, else (aliases, wildcards) by those of the hits; or from their fields."""
+    setting = search.profile.locale
+    if isinstance(setting, LocaleFromField):
+        values = [str(value) for hit in hits for value in values_of(hit.fields, setting.field)]
+        return search.profile.locale_of((), values)
+    return search.profile.locale_of(indices) or search.profile.locale_of(
+        {hit.text("_index") or "" for hit in hits}
+    )
+
+
+def _around(
+    search: Search, answer: SearchAnswer, outcome: Outcome, judged: _Judged, *, known: int
+) -> Mapping[str, Raw]:
+    """``total`` and ``max_score`` after the removals; ``known`` products stay for certain."""
+    around: dict[str, Raw] = {}
+    kept, removed = len(outcome.kept), len(outcome.removed)
+    if total := answer.around.get("total"):
+        hide = search.profile.tail == "hide"
+        around["total"] = exactly(total, kept) if hide else fewer(total, removed, known)
+    if (top := answer.around.get("max_score")) and search.by_relevance and bytes(top) != b"null":
+        around["max_score"] = highest_score([judged.hits[rank] for rank in outcome.kept], top)
+    return around
+
+
+def _explained(judged: _Judged, rank: int) -> dict[str, Any]:
+    judgment = judged.judgments[rank]
+    notes: dict[str, Any] = {"lexical_rank": rank, "text": judged.texts[rank]}
+    if judgment is not None:
+        notes |= {
+            "grades": judgment.grades.model_dump(),
+            "score": judgment.score,
+            "irrelevance": judgment.irrelevance,
+            "decision": judgment.decision,
+        }
+    return notes
+
+
+def _notes(search: Search, judged: _Judged, outcome: Outcome) -> dict[str, Any] | None:
+    """The ``csrm`` object of an explained answer."""
+    if not search.options.explain or judged.answer is None:
+        return None
+    removed = []
+    for rank in outcome.removed:
+        hit = judged.hits[rank]
+        irrelevance = (judged.judgments[rank] or judged.answer.results[0]).irrelevance
+        removed.append(
+            {
+                "_index": hit.text("_index"),
+                "_id": hit.text("_id"),
+                "_score": hit.score,
+                **_explained(judged, rank),
+                "reason": f"irrelevance {irrelevance:.3f} > threshold {judged.answer.threshold:.3f}",
+            }
+        )
+    return {
+        "model": judged.answer.model,
+        "knowledge_version": judged.answer.knowledge_version,
+        "query": search.query,
+        "locale": judged.locale,
+        "threshold": judged.answer.threshold,
+        "window": outcome.window,
+        "removed": removed,
+        "knowledge": [entry.model_dump() for entry in judged.answer.knowledge or []],
+        "timings_ms": judged.answer.timings_ms or {},
+    }

@@ -1,0 +1,183 @@
+"""Asks the relevance service for judgments: bounded, in time, behind a circuit breaker, never retried.
+
+Knows the wire (``csrm.wire``) and HTTP; knows no OpenSearch. Every failure is a RelevanceError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import aiohttp
+from csrm.wire import Judgment, RelevanceRequest, RelevanceResponse
+from pydantic import ValidationError
+
+from csrm_opensearch.breaker import CircuitBreaker, State
+from csrm_opensearch.errors import (
+    RelevanceBusyError,
+    RelevanceDownError,
+    RelevanceGarbageError,
+    RelevanceLateError,
+    RelevanceOpenError,
+    RelevanceRefusedError,
+)
+from csrm_opensearch.profiles import RelevanceSettings
+
+MIN_BUDGET = 0.01
+"""Seconds under which asking is pointless."""
+
+
+PROBE_SECONDS = 1.0
+"""How long the service may take to say whether it is ready."""
+
+
+class RelevanceClient:
+    """A pool of connections to one relevance service. Use as an async context manager."""
+
+    def __init__(self, settings: RelevanceSettings) -> None:
+        self._url = settings.url.rstrip("/")
+        self._breaker = CircuitBreaker(settings.breaker.failures, settings.breaker.cooldown_ms / 1000)
+        self._slots = asyncio.Semaphore(settings.max_in_flight)
+        self._max_in_flight = settings.max_in_flight
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> RelevanceClient:
+        connector = aiohttp.TCPConnector(limit=self._max_in_flight + 1, keepalive_timeout=60)
+        self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session:
+            await self._session.close()
+
+    @property
+    def breaker_state(self) -> State:
+        return self._breaker.state
+
+    async def judge(
+        self,
+        query: str,
+        products: Sequence[str],
+        *,
+        locale: str | None,
+        threshold: float | None,
+        deadline: float,
+        explain: bool = False,
+    ) -> RelevanceResponse:
+        """One judgment for each product, in their order.
+
+        Args:
+            query: what the shopper typed, not blank.
+            products: 1 to 1,000 texts, not blank.
+            deadline: ``time.monotonic()`` seconds after which the answer is worthless; the service is told.
+
+        Raises:
+            RelevanceError: no sound answer in time; see the tree in ``errors``.
+        """
+        if deadline - time.monotonic() < MIN_BUDGET:
+            raise RelevanceLateError("The time budget was used up before the relevance service was asked.")
+        if not self._breaker.allow():
+            raise RelevanceOpenError(
+                f"The relevance service at {self._url} failed too often: waiting for it."
+            )
+        try:
+            answer = await self._within(query, products, locale, threshold, deadline, explain)
+        except (RelevanceDownError, RelevanceGarbageError, RelevanceLateError):
+            self._breaker.failure()
+            raise
+        except BaseException:  # refused, no free slot, or the client went away: says nothing of the service
+            self._breaker.abandoned()
+            raise
+        self._breaker.success()
+        return answer
+
+    async def _within(
+        self,
+        query: str,
+        products: Sequence[str],
+        locale: str | None,
+        threshold: float | None,
+        deadline: float,
+        explain: bool,
+    ) -> RelevanceResponse:
+        waiting = True
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()), self._slots:
+                waiting = False
+                request = RelevanceRequest(
+                    query=query,
+                    products=list(products),
+                    locale=locale,
+                    threshold=threshold,
+                    deadline_ms=max(1.0, (deadline - time.monotonic()) * 1000),
+                    explain=explain,
+                )
+                answer = await self._post(request)
+        except TimeoutError:
+            if waiting:
+                raise RelevanceBusyError(
+                    "Too many searches wait for judgments: raise relevance.max_in_flight."
+                ) from None
+            raise RelevanceLateError("The relevance service did not answer within the time budget.") from None
+        _check(answer, len(products))
+        return answer
+
+    async def _post(self, request: RelevanceRequest) -> RelevanceResponse:
+        assert self._session is not None, "use 'async with'"
+        try:
+            async with self._session.post(
+                f"{self._url}/v1/relevance",
+                data=request.model_dump_json(exclude_none=True).encode(),
+                headers={"Content-Type": "application/json"},
+                timeout=aiohttp.ClientTimeout(total=None),
+            ) as response:
+                body, status = await response.read(), response.status
+        except (aiohttp.ClientError, OSError) as error:
+            raise RelevanceDownError(
+                f"The relevance service at {self._url} cannot be reached: {error}"
+            ) from error
+        match status:
+            case 200:
+                pass
+            case 504:
+                raise RelevanceLateError("The relevance service gave up at the deadline.")
+            case 429 | 500 | 502 | 503:
+                raise RelevanceDownError(f"The relevance service answered {status}: {body[:200]!r}")
+            case _:
+                raise RelevanceRefusedError(f"The relevance service answered {status}: {body[:200]!r}")
+        try:
+            return RelevanceResponse.model_validate_json(body, extra="ignore")
+        except ValidationError as error:
+            raise RelevanceGarbageError(
+                f"The relevance service's answer is not one: {error.errors()[0]['msg']}"
+            ) from error
+
+    async def ready(self) -> Literal["ready", "not-ready", "unreachable"]:
+        """What the service's own ``/readyz`` says."""
+        assert self._session is not None, "use 'async with'"
+        try:
+            async with self._session.get(
+                f"{self._url}/readyz", timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS)
+            ) as response:
+                return "ready" if response.status == 200 else "not-ready"
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return "unreachable"
+
+
+def _check(answer: RelevanceResponse, count: int) -> None:
+    """Raise RelevanceGarbageError unless there is one sound judgment for each product, in order."""
+    if [judgment.index for judgment in answer.results] != list(range(count)):
+        raise RelevanceGarbageError(
+            f"The relevance service gave {len(answer.results)} judgments, not one for each of {count}."
+        )
+    if not all(map(_sound, answer.results)):
+        raise RelevanceGarbageError("The relevance service gave figures outside 0..1.")
+
+
+def _sound(judgment: Judgment) -> bool:
+    grades = judgment.grades
+    figures = (judgment.score, judgment.irrelevance, grades.E, grades.S, grades.C, grades.I)
+    return all(math.isfinite(figure) and -1e-6 <= figure <= 1 + 1e-6 for figure in figures)
