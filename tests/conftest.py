@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from opensearchpy import OpenSearch
-
 from csrm_opensearch.testing import OpenSearchNode, opensearch_node
+from opensearchpy import OpenSearch
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +26,12 @@ def client(opensearch: OpenSearchNode) -> Iterator[OpenSearch]:
 
 @pytest.fixture
 def index_name(client: OpenSearch) -> Iterator[str]:
-    """A name that no other test uses; the indices whose names begin with it are deleted afterwards."""
+    """A name that no other test uses; the indices whose names contain it are deleted afterwards.
+
+    ``shop-{index_name}`` is an index that meets the template of products.
+    """
     name = f"test-{uuid4().hex[:12]}"
     yield name
-    client.indices.delete(index=f"{name}*")
+    # One by one and by name: a cluster may refuse to delete by pattern.
+    for index in client.indices.get(index=f"*{name}*"):
+        client.indices.delete(index=index)

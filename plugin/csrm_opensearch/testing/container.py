@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,7 @@ def start_container(*, plugins: bool, port: int | None, heap_mb: int, progress: 
     except Exception as error:  # the engine's client has no common base of its errors
         if container is not None:
             container.stop()
-        if port is not None and "already allocated" in str(error):
+        if port is not None and re.search(r"already (allocated|in use)", str(error)):
             raise PortTakenError(port) from error
         raise ContainerError(
             f"The container engine could not start {IMAGE}: check that it can fetch images, or set "

@@ -7,19 +7,21 @@ to ask whether it answers; how each is run is in container.py and process.py.
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal
-
-from opensearchpy import OpenSearch
-from opensearchpy.exceptions import OpenSearchException
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import ProxyHandler, Request, build_opener
 
 from csrm_opensearch.testing import container
-from csrm_opensearch.testing.errors import NodeStartError, NodeUrlError
+from csrm_opensearch.testing.errors import ContainerError, NodeStartError, NodeUrlError
 from csrm_opensearch.testing.home import Progress, node_home
 from csrm_opensearch.testing.java import find_jdk
 from csrm_opensearch.testing.process import start_node
@@ -28,6 +30,9 @@ Kind = Literal["url", "docker", "local"]
 
 # What OpenSearch's own rerank pipeline and hybrid search need.
 RERANK_PLUGINS = ("opensearch-job-scheduler", "opensearch-knn", "opensearch-neural-search", "opensearch-ml")
+
+# No connection, no HTTP, or not what OpenSearch answers.
+_NO_ANSWER = (OSError, HTTPException, KeyError, TypeError, ValueError)
 
 
 @dataclass
@@ -84,11 +89,18 @@ def opensearch_node(
         case "url":
             node = _from_url(os.environ.get("OPENSEARCH_URL", ""), plugins)
         case "docker":
-            node = _in_container(plugins, port, heap_mb, timeout_s, tell)
+            try:
+                node = _in_container(plugins, port, heap_mb, timeout_s, tell)
+            except ContainerError as error:
+                if kind == "docker":
+                    raise
+                # For instance an engine without a way to fetch the image; this machine may still do without.
+                tell(f"{error} Trying without it")
+                node = _local(plugins, port, heap_mb, timeout_s, tell, cache)
         case "local":
             node = _local(plugins, port, heap_mb, timeout_s, tell, cache)
-    tell(f"OpenSearch {node.version} answers on {node.url}")
     try:
+        tell(f"OpenSearch {node.version} answers")
         yield node
     finally:
         node.stop()
@@ -103,12 +115,12 @@ def _choose() -> Kind:
 def _from_url(url: str, plugins: bool) -> OpenSearchNode:
     if not url.startswith(("http://", "https://")):
         raise NodeUrlError(
-            f"OPENSEARCH_URL must be an http(s) URL and is {url!r}: set it to one, or unset it."
+            "OPENSEARCH_URL is no http(s) URL: set it to one like http://127.0.0.1:9200, or unset it."
         )
     try:
         version = _ask_version(url)
         missing = [name for name in RERANK_PLUGINS if plugins and name not in _ask_plugins(url)]
-    except (OpenSearchException, KeyError, TypeError, ValueError) as error:
+    except _NO_ANSWER as error:
         raise NodeUrlError(
             "The node that OPENSEARCH_URL names does not answer as OpenSearch: start it, correct the URL, or "
             f"unset the variable ({_one_line(error)})."
@@ -130,7 +142,7 @@ def _in_container(
         try:
             version = _ask_version(started.url)
             return OpenSearchNode(url=started.url, kind="docker", version=version, _stop=started.stop)
-        except OpenSearchException as error:
+        except _NO_ANSWER as error:
             if time.monotonic() > deadline:
                 log = started.log_tail()
                 started.stop()
@@ -162,14 +174,25 @@ def _local(
 
 
 def _ask_version(url: str) -> str:
-    with OpenSearch(url, timeout=10, max_retries=0) as client:
-        return str(client.info()["version"]["number"])
+    return str(_get(url, "/")["version"]["number"])
 
 
 def _ask_plugins(url: str) -> set[str]:
-    with OpenSearch(url, timeout=10, max_retries=0) as client:
-        rows: list[dict[str, Any]] = client.cat.plugins(format="json")
-        return {row["component"] for row in rows}
+    return {row["component"] for row in _get(url, "/_cat/plugins?format=json")}
+
+
+def _get(url: str, path: str) -> Any:
+    """The JSON answer of one node, asked without a proxy; user and password may stand in the URL.
+
+    Not by opensearch-py, which logs a traceback for every attempt on a node that is not up yet.
+    """
+    parts = urlsplit(url)
+    request = Request(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", "")))
+    if parts.username is not None:
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_header("Authorization", f"Basic {b64encode(user.encode()).decode()}")
+    with build_opener(ProxyHandler({})).open(request, timeout=10) as answer:
+        return json.load(answer)
 
 
 def _one_line(error: Exception) -> str:

@@ -198,11 +198,16 @@ def _failure(code: int, log: Path, asked: int | None) -> Exception:
         return NotEnoughMemoryError(
             "OpenSearch ran out of memory while starting: close other programs, or ask for another heap size."
         )
-    return NodeStartError(f"OpenSearch ended with code {code} while starting: read its log.", _tail(log))
+    return NodeStartError(
+        f"OpenSearch ended with code {code} while starting: see the end of its log.", _tail(log)
+    )
 
 
 def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
+    lines = log.read_text(errors="replace").splitlines()
+    # The frames of Java's tracebacks would push out what tells the reason.
+    told = [line for line in lines if not line.startswith(("\tat ", "\t...", "    at "))]
+    return "\n".join(told[-_LOG_TAIL_LINES:])
 
 
 def _is_taken(port: int) -> bool:

@@ -1,0 +1,42 @@
+"""``csrm install``: brings into an OpenSearch cluster what CSRM keeps there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Bring into an OpenSearch cluster what CSRM keeps there."
+)
+
+
+@app.callback()
+def _install() -> None:
+    """Keeps ``templates`` a command of its own, also while it is the only one."""
+
+
+@app.command()
+def templates(
+    opensearch: Annotated[
+        str, typer.Option(envvar="OPENSEARCH_URL", help="The cluster, e.g. https://user:password@host:9200")
+    ] = "http://127.0.0.1:9200",
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; show what differs, exit with 1 if anything does.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also overwrite templates of the same name and other origin.")
+    ] = False,
+) -> None:
+    """Install the index templates for products (shop-*) and knowledge entries (csrm-knowledge-*)."""
+    from csrm_opensearch.templates import State, check_templates, connect, install_templates
+
+    with connect(opensearch) as client:
+        findings = check_templates(client) if check else install_templates(client, force=force)
+    for finding in findings:
+        done = finding.state if check or finding.state is State.CURRENT else f"installed, was {finding.state}"
+        typer.echo(f"{finding.name}: {done}")
+        for difference in finding.differences if check else ():
+            typer.echo(f"  {difference}")
+    if check and any(finding.state is not State.CURRENT for finding in findings):
+        raise typer.Exit(1)
