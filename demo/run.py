@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -69,6 +70,7 @@ def start(stack: ExitStack, console: Console) -> Urls:
 
     with screen.step(console, "OpenSearch") as say:
         node = stack.enter_context(opensearch_node(port=ports["OpenSearch"], progress=say))
+        say(f"{node.version} ({node.kind}) {node.url}")
     urls = Urls(
         opensearch=node.url,
         relevance=f"http://127.0.0.1:{ports['Ray Serve']}",
@@ -88,7 +90,7 @@ def start(stack: ExitStack, console: Console) -> Urls:
         serve.wait_ready(f"{urls.relevance}/readyz", _SERVE_SECONDS)
         say(urls.relevance)
     with screen.step(console, "Gateway") as say:
-        gateway.wait_ready(urls.gateway, _GATEWAY_SECONDS)
+        gateway.wait_ready(f"{urls.gateway}/_csrm/readyz", _GATEWAY_SECONDS)
         say(urls.gateway)
     return urls
 
@@ -97,7 +99,7 @@ def measure(urls: Urls, console: Console) -> dict[str, Any]:
     """Ask every query directly and through the gateway, print what is telling, and return the report.
 
     Raises:
-        ServiceError: the gateway reranked nothing at all.
+        ServiceError: the gateway reranked no query of the first locale.
     """
     direct, gateway = connect(urls.opensearch), connect(urls.gateway)
     window = load_settings(PROFILES).profiles[0].window
@@ -111,19 +113,20 @@ def measure(urls: Urls, console: Console) -> dict[str, Any]:
                 answered.append(_ask(direct, gateway, query, window))
                 advance(1)
                 if first_result_s is None and answered[-1].reranked:
-                    first_result_s = time.time() - psutil.Process().create_time()
+                    first_result_s = round(time.time() - psutil.Process().create_time(), 1)
                     console.print(f"  first result after {first_result_s:.0f} s")
+        if first_result_s is None:
+            raise ServiceError(
+                f"The gateway reranked none of {len(answered)} searches (its status: {answered[-1].status}): "
+                "look into build/demo/gateway.log and build/demo/serve.log."
+            )
         for outcome in telling(answered):
             console.print(screen.side_by_side(outcome), "")
         outcomes += answered
-    if first_result_s is None:
-        raise ServiceError(
-            f"The gateway reranked none of {len(outcomes)} searches ({outcomes[-1].status or 'no status'}): "
-            "look into build/demo/gateway.log and build/demo/serve.log."
-        )
     result = report(outcomes) | {
+        "model": _served_model(urls),
         "window": window,
-        "first_result_s": round(first_result_s, 1),
+        "first_result_s": first_result_s,
         "machine": machine.describe(),
         "command": "make demo ONCE=1",
     }
@@ -135,6 +138,11 @@ def save(result: dict[str, Any]) -> None:
     """Write the report to ``build/demo/report.json``."""
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _served_model(urls: Urls) -> str:
+    with urllib.request.urlopen(f"{urls.relevance}/v1/models", timeout=10) as answer:
+        return str(json.load(answer)["data"][0]["id"])
 
 
 def _ports(console: Console) -> dict[str, int]:

@@ -43,7 +43,7 @@ def step(console: Console, title: str) -> Iterator[Callable[[str], None]]:
     started = time.monotonic()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     said = ""
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(title)
 
         def say(detail: str) -> None:
@@ -65,7 +65,9 @@ def counter(console: Console, title: str, total: int) -> Iterator[Callable[[int]
     """
     started = time.monotonic()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task(title, total=total)
         yield lambda more: progress.advance(task, more)
     console.print(f"[green]✓[/] {title} [dim]({total}, {time.monotonic() - started:.1f} s)[/]")
