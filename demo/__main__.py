@@ -61,7 +61,7 @@ def _stay(urls: run.Urls, console: Console) -> None:
     console.print(
         f"\n  gateway        {urls.gateway}   [dim](give this address to your OpenSearch client)[/]\n"
         f"  playground     {urls.gateway}/_csrm/\n"
-        f"  Ray dashboard  {urls.dashboard}\n"
+        f"  Ray dashboard  {urls.dashboard}   [dim](its token: .venv/bin/ray get-auth-token)[/]\n"
         f"  OpenSearch     {urls.opensearch}\n\n"
         "Ctrl-C stops everything."
     )

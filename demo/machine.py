@@ -11,8 +11,8 @@ import psutil
 
 from demo.errors import NotEnoughError, PortError
 
-NEEDED_GB = 3.0
-"""OpenSearch 0.7, Ray and its workers 1.2, the model in bf16 with its activations 1.0."""
+NEEDED_GB = 3.3
+"""OpenSearch 0.8, Ray with its dashboard 1.0, a scorer with the shipped base 1.5."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 _PORTS_TRIED = 50
@@ -27,7 +27,7 @@ def check_memory(needed_gb: float = NEEDED_GB) -> None:
     free = free_memory_gb()
     if free < needed_gb:
         raise NotEnoughError(
-            f"The demo needs about {needed_gb:.0f} GB of free memory and {free:.1f} GB are free: "
+            f"The demo needs about {needed_gb:.1f} GB of free memory and {free:.1f} GB are free: "
             "close other programs or use a larger machine."
         )
 

@@ -49,6 +49,6 @@ def test_no_free_port_says_which_were_tried() -> None:
 
 
 def test_too_little_memory_says_how_much_is_missing() -> None:
-    with pytest.raises(NotEnoughError, match=r"100000 GB of free memory and [\d.]+ GB are free"):
+    with pytest.raises(NotEnoughError, match=r"100000.0 GB of free memory and [\d.]+ GB are free"):
         machine.check_memory(100_000)
     machine.check_memory(0.01)
