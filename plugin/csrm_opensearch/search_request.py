@@ -66,8 +66,8 @@ class Search:
 
     ``start`` and ``size`` are the page asked for; ``by_relevance`` is false where the client sorts by
     something else and only filtering is right; ``added`` are the fields of product text and locale that the
-    client did not ask for; ``exact`` is false where a wider search may give another order than the client's own,
-    so that OpenSearch's own page cannot be cut from the window.
+    client did not ask for; ``exact`` is false where a wider search may give another order than the client's
+    own, so that OpenSearch's own page cannot be cut from the window.
     """
 
     members: Members

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from csrm.wire import Judgment, RelevanceResponse
 from msgspec import Raw
@@ -19,7 +19,6 @@ from csrm_opensearch.errors import RelevanceError, RelevanceMissedError
 from csrm_opensearch.product_text import product_text, values_of
 from csrm_opensearch.profiles import LocaleFromField
 from csrm_opensearch.recent import Key, RecentJudgments
-from csrm_opensearch.relevance_client import RelevanceClient
 from csrm_opensearch.search_answer import Hit, SearchAnswer, exactly, fewer, highest_score, read_answer
 from csrm_opensearch.search_request import Search
 from csrm_opensearch.window import Outcome, Page, decide, place
@@ -28,6 +27,22 @@ log = logging.getLogger(__name__)
 
 Ask = Callable[[bytes], Awaitable[bytes | None]]
 """Sends another body of the same search; its answer, or null where OpenSearch did not give one."""
+
+
+class Judge(Protocol):
+    """Where judgments come from: the relevance client, or anything that judges like it."""
+
+    async def judge(
+        self,
+        query: str,
+        products: Sequence[str],
+        *,
+        locale: str | None,
+        threshold: float | None,
+        deadline: float,
+        explain: bool = False,
+    ) -> RelevanceResponse:
+        """One judgment for each product; raises RelevanceError where there are none in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +73,8 @@ def skipped(reason: str) -> str:
 class Reranker:
     """Turns the window's answer into the page, with the judgments of a relevance service."""
 
-    def __init__(self, relevance: RelevanceClient, recent: RecentJudgments) -> None:
-        self._relevance = relevance
+    def __init__(self, judge: Judge, recent: RecentJudgments) -> None:
+        self._service = judge
         self._recent = recent
 
     async def page(
@@ -124,7 +139,7 @@ class Reranker:
     async def _ask(self, search: Search, key: Key, products: list[str], deadline: float) -> RelevanceResponse:
         query, locale, threshold = key
         try:
-            answer = await self._relevance.judge(
+            answer = await self._service.judge(
                 query,
                 products,
                 locale=locale,

@@ -1,0 +1,200 @@
+"""The way of one search over a list in memory: whatever pages a shopper turns, they are one list cut up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from csrm.wire import Judgment, RelevanceResponse
+from hypothesis import given
+from hypothesis import strategies as st
+
+from csrm_opensearch.errors import RelevanceDownError
+from csrm_opensearch.gateway.rerank import Done, Reranker
+from csrm_opensearch.profiles import Profile
+from csrm_opensearch.recent import RecentJudgments
+from csrm_opensearch.search_request import Params, Search, read_search
+from tests.unit.csrm_opensearch.judgments import figures, judgment
+
+
+class Index:
+    """Products in lexical order, searched as OpenSearch pages: ``from``, ``size``, and a result window."""
+
+    def __init__(self, texts: Sequence[str], max_result_window: int = 10_000) -> None:
+        self.texts = texts
+        self.limit = max_result_window
+
+    def search(self, body: bytes) -> bytes | None:
+        asked = json.loads(body)
+        start, size = asked["from"], asked["size"]
+        if start + size > self.limit:
+            return None
+        hits = [
+            {"_index": "shop", "_id": str(rank), "_score": 100.0 - rank}
+            | ({"fields": {"title": [text]}} if text and "fields" in asked else {})
+            for rank, text in enumerate(self.texts)
+        ]
+        total = (
+            {"total": {"value": len(hits), "relation": "eq"}} if asked.get("track_total_hits", True) else {}
+        )
+        page = {
+            "took": 1,
+            "hits": {**total, "max_score": 100.0 if hits else None, "hits": hits[start : start + size]},
+        }
+        return json.dumps(page).encode()
+
+
+class Judge:
+    """Judges from a table; ``down`` while it is told so."""
+
+    def __init__(self, table: dict[str, Judgment]) -> None:
+        self.table = table
+        self.down = False
+        self.asked = 0
+
+    async def judge(self, query: str, products: Sequence[str], **_: Any) -> RelevanceResponse:
+        self.asked += 1
+        if self.down:
+            raise RelevanceDownError("down")
+        results = [self.table[text].model_copy(update={"index": i}) for i, text in enumerate(products)]
+        return RelevanceResponse(
+            model="table", locale=None, threshold=0.5, knowledge_version="none", results=results
+        )
+
+
+def page(index: Index, reranker: Reranker, profile: Profile, start: int, size: int, **more: Any) -> Done:
+    body = {"query": {"match": {"title": "phone case"}}, "from": start, "size": size} | more
+    search = read_search(json.dumps(body).encode(), Params(b""), profile).search
+    assert isinstance(search, Search)
+
+    async def ask(asked: bytes) -> bytes | None:
+        return index.search(asked)
+
+    window = index.search(search.window_body())
+    assert window is not None
+    return asyncio.run(reranker.page(search, ["shop"], time.monotonic(), window, ask))
+
+
+def ids(done: Done) -> list[int]:
+    assert done.body is not None
+    return [int(hit["_id"]) for hit in json.loads(done.body)["hits"]["hits"]]
+
+
+def shop(tail: str = "show", window: int = 8, min_keep: int = 1) -> Profile:
+    return Profile.model_validate(
+        {"name": "s", "indices": ["shop"], "text_fields": ["title"], "tail": tail}
+        | {"window": window, "min_keep": min_keep}
+    )
+
+
+products = st.lists(st.tuples(st.booleans(), st.booleans(), figures), max_size=40)
+
+
+@given(
+    products,
+    st.integers(1, 12),
+    st.lists(st.integers(1, 15), min_size=1, max_size=5),
+    st.sampled_from(["show", "hide"]),
+)
+def test_pages_are_one_list_cut_up(
+    rows: list[tuple[bool, bool, float]], window: int, sizes: list[int], tail: str
+) -> None:
+    texts = [f"p{rank}" if has_text else "" for rank, (has_text, _, _) in enumerate(rows)]
+    table = {
+        text: judgment(row[2], row[2], remove=row[1]) for text, row in zip(texts, rows, strict=True) if text
+    }
+    index, reranker, profile = Index(texts), Reranker(Judge(table), RecentJudgments()), shop(tail, window)
+    if not any(texts[:window]):
+        return  # nothing to judge: OpenSearch's own pages
+    whole = ids(page(index, reranker, profile, 0, len(rows) + 50))
+    removed = [rank for rank in range(len(rows)) if rank not in whole]
+    assert len(whole) == len(set(whole))
+    assert all(
+        (rank < window and table[texts[rank]].decision == "remove") or tail == "hide" for rank in removed
+    )
+    turned, start = [], 0
+    for size in sizes * (len(rows) + 1):
+        done = page(index, reranker, profile, start, size)
+        body = json.loads(done.body or b"{}")
+        assert body["hits"]["total"] == {"value": len(whole), "relation": "eq"}
+        turned += ids(done)
+        start += size
+        if start > len(rows) + 20:
+            break
+    assert turned == whole
+
+
+@given(products.filter(lambda rows: any(row[0] for row in rows[:8])), st.integers(0, 30), st.integers(1, 20))
+def test_a_failing_service_gives_opensearchs_own_page(
+    rows: list[tuple[bool, bool, float]], start: int, size: int
+) -> None:
+    index = Index([f"p{rank}" if row[0] else "" for rank, row in enumerate(rows)])
+    judge = Judge({})
+    judge.down = True
+    done = page(index, Reranker(judge, RecentJudgments()), shop(), start, size)
+    assert done.status == "skipped; reason=relevance-down"
+    if done.body is None:
+        assert start >= 8, "inside the window the page is cut from the answer in hand"
+    else:
+        own = index.search(json.dumps({"from": start, "size": size}).encode())
+        assert own is not None
+        assert json.loads(done.body) == json.loads(own)
+
+
+def three_good(count: int) -> dict[str, Judgment]:
+    return {f"p{rank}": judgment(rank / 1000, 0.9, remove=rank >= 3) for rank in range(count)}
+
+
+def test_page_two_is_not_judged_again_and_needs_no_service() -> None:
+    judge = Judge(three_good(20))
+    index, reranker = Index(list(judge.table)), Reranker(judge, RecentJudgments())
+    assert ids(page(index, reranker, shop(), 0, 2)) == [2, 1]
+    judge.down = True
+    assert ids(page(index, reranker, shop(), 2, 2)) == [0, 8]
+    assert judge.asked == 1
+
+
+def test_page_two_of_a_skipped_page_one_is_skipped() -> None:
+    judge = Judge(three_good(20))
+    index, reranker = Index(list(judge.table)), Reranker(judge, RecentJudgments())
+    judge.down = True
+    assert ids(page(index, reranker, shop(), 0, 2)) == [0, 1]
+    judge.down = False
+    done = page(index, reranker, shop(), 2, 2)
+    assert (ids(done), done.status) == ([2, 3], "skipped; reason=page-1-skipped")
+    assert ids(page(index, reranker, shop(), 0, 2)) == [2, 1]
+    assert ids(page(index, reranker, shop(), 2, 2)) == [0, 8]
+
+
+def test_the_end_of_the_result_window_is_no_error_and_repeats_nothing() -> None:
+    judge = Judge(three_good(40))
+    index, reranker = Index(list(judge.table), max_result_window=30), Reranker(judge, RecentJudgments())
+    seen = [rank for start in range(0, 30, 5) for rank in ids(page(index, reranker, shop(), start, 5))]
+    assert seen[:4] == [2, 1, 0, 8]
+    assert len(seen) == len(set(seen))
+    assert ids(page(index, reranker, shop(), 25, 5)) == []
+
+
+def test_explain_shows_grades_and_what_went_and_only_then() -> None:
+    judge = Judge(three_good(10))
+    index, reranker = Index(list(judge.table)), Reranker(judge, RecentJudgments())
+    plain = json.loads(page(index, reranker, shop(), 0, 2).body or b"")
+    assert "csrm" not in plain and all("_csrm" not in hit for hit in plain["hits"]["hits"])
+    done = page(index, reranker, shop(), 0, 2, ext={"csrm": {"explain": True}})
+    explained = json.loads(done.body or b"")
+    first = explained["hits"]["hits"][0]["_csrm"]
+    assert (first["lexical_rank"], first["score"], first["text"]) == (2, 0.002, "p2")
+    assert set(first["grades"]) == set("ESCI")
+    assert [product["_id"] for product in explained["csrm"]["removed"]] == ["3", "4", "5", "6", "7"]
+    assert explained["csrm"]["removed"][0]["reason"] == "irrelevance 0.900 > threshold 0.500"
+    assert "fields" not in explained["hits"]["hits"][0]
+
+
+def test_max_score_is_that_of_what_stays() -> None:
+    judge = Judge({f"p{rank}": judgment(0.5, 0.9, remove=rank == 0) for rank in range(10)})
+    index, reranker = Index(list(judge.table)), Reranker(judge, RecentJudgments())
+    for start in (0, 3, 9):
+        assert json.loads(page(index, reranker, shop(), start, 2).body or b"")["hits"]["max_score"] == 99.0
