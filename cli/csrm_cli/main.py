@@ -109,8 +109,8 @@ def _options(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    if not debug:  # the client logs every request of its own
-        logging.getLogger("opensearch").setLevel(logging.WARNING)
+    if not debug:  # the client logs its every request, and a failed one with a traceback
+        logging.getLogger("opensearch").setLevel(logging.ERROR)
 
 
 def run() -> None:

@@ -6,6 +6,7 @@
         ├── ContainerError          the container engine could not run the OpenSearch image
         ├── JavaError               no Java, one that is too old, or one without its compiler
         ├── MavenError              no Maven, or it could not fetch OpenSearch
+        ├── HomeError               the folder that keeps OpenSearch cannot be written
         ├── PortTakenError          the port that was asked for is in use
         ├── NotEnoughMemoryError    the machine has too little free memory for the heap
         └── NodeStartError          the node started and did not come up; carries the end of its log
@@ -36,6 +37,10 @@ class JavaError(NodeError):
 
 class MavenError(NodeError):
     """Maven was not found, or it could not fetch the artifacts of OpenSearch."""
+
+
+class HomeError(NodeError):
+    """The folder that keeps the software of local nodes cannot be written."""
 
 
 class PortTakenError(NodeError):

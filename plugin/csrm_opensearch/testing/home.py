@@ -23,7 +23,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from csrm_opensearch.testing.errors import JavaError, MavenError
+from csrm_opensearch.testing.errors import HomeError, JavaError, MavenError
 from csrm_opensearch.testing.java import Jdk, find_maven
 
 # The last version of which Maven Central has every plugin of the rerank stack.
@@ -112,20 +112,27 @@ def node_home(jdk: Jdk, *, plugins: bool, progress: Progress, cache: Path | None
     Raises:
         MavenError: no Maven, or it could not fetch the artifacts.
         JavaError: the launcher does not compile.
+        HomeError: the folder cannot be written.
     """
     root = cache or platformdirs.user_cache_path("csrm-opensearch") / "opensearch"
     kind = "plugins" if plugins else "plain"
     home = root / f"{OPENSEARCH_VERSION}-{kind}-{_recipe_hash()}"
     if home.is_dir():
         return home
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f"{home.name}.lock"):
-        if home.is_dir():  # another process made it while this one waited
-            return home
-        with tempfile.TemporaryDirectory(dir=root, prefix="making-") as folder:
-            making = Path(folder) / "home"
-            _make(making, jdk, plugins, progress)
-            making.rename(home)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f"{home.name}.lock"):
+            if home.is_dir():  # another process made it while this one waited
+                return home
+            with tempfile.TemporaryDirectory(dir=root, prefix="making-") as folder:
+                making = Path(folder) / "home"
+                _make(making, jdk, plugins, progress)
+                making.rename(home)
+    except OSError as error:
+        raise HomeError(
+            f"OpenSearch cannot be put together in {root} ({error.strerror}): free some space there, or name "
+            "another cache folder with XDG_CACHE_HOME."
+        ) from error
     return home
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from csrm_opensearch.testing.errors import MavenError
+from csrm_opensearch.testing.errors import HomeError, MavenError
 from csrm_opensearch.testing.home import MODULES, Module, fetched_artifact, lay_out_modules, node_home
 from csrm_opensearch.testing.java import Jdk
 
@@ -57,6 +57,13 @@ def test_modules_extend_modules_that_are_there() -> None:
 )
 def test_only_the_artifact_of_a_download_is_told(line: str, artifact: str | None) -> None:
     assert fetched_artifact(line) == artifact
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.write_text("a file where the folder should be")
+    with pytest.raises(HomeError, match="XDG_CACHE_HOME"):
+        node_home(Jdk(tmp_path, 17), plugins=False, progress=lambda _: None, cache=cache)
 
 
 def test_a_fetch_that_fails_names_maven_and_leaves_nothing(
