@@ -6,12 +6,15 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
 from importlinter.cli import lint_imports
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers", "ray", "sentence_transformers", "peft")
@@ -113,3 +116,21 @@ def test_the_distribution_holds_what_it_ships(tmp_path: Path) -> None:
         assert files, f"{folder} is empty"
         missing = [f for f in files if f"{package}/{f.relative_to(ROOT / folder).as_posix()}" not in shipped]
         assert not missing
+
+
+def test_constraints_fit_what_the_project_depends_on() -> None:
+    """After a change of dependencies: `make constraints`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [
+        Requirement(text) for text in [*project["dependencies"], *(one for extra in extras for one in extra)]
+    ]
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned: dict[str, set[str]] = {}
+    for pin in map(Requirement, lines):
+        pinned.setdefault(pin.name, set()).add(str(pin.specifier).removeprefix("=="))
+    for requirement in wanted:
+        name = canonicalize_name(requirement.name)
+        if name != project["name"]:
+            assert name in pinned, f"{name} has no line"
+            assert all(version in requirement.specifier for version in pinned[name]), requirement
