@@ -119,8 +119,8 @@ class TermEntry(_Entry):
         return list(dict.fromkeys([self.term, *self.aliases]))
 
     def search_texts(self) -> list[str]:
-        """The spellings, and the term with its meaning."""
-        return [f"{self.term}, {self.meaning}", *self.spellings()]
+        """Each spelling with the meaning: a brand alone has a vector close to whatever is spelled like it."""
+        return [f"{spelling}, {self.meaning}" for spelling in self.spellings()]
 
     def prompt_line(self, locale: str | None = None, spelling: str | None = None) -> str:
         """At most 60 characters, e.g. ``에어팟 = AirPods, Apple wireless earbuds``.

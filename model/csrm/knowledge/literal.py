@@ -53,8 +53,10 @@ class SpellingFinder:
         for start in range(len(text)):
             for prefix in {text[start : start + _PREFIX], text[start : start + 1]}:
                 for length in self._lengths.get(prefix, ()):
-                    word = text[start : start + length]
-                    if word in self._owners and _stands_alone(seen, start, start + length):
+                    if start + length > len(text):
+                        continue
+                    end = start + length
+                    if text[start:end] in self._owners and _stands_alone(seen, start, end):
                         candidates.append((-length, start))
         taken = [False] * len(text)
         found: list[Occurrence] = []
