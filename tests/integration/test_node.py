@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -66,8 +67,18 @@ def gone_within(seconds: float, pid: int) -> bool:
     return True
 
 
-def run_folders() -> set[Path]:
-    return set(Path(os.environ.get("TMPDIR", "/tmp")).glob("csrm-opensearch-*"))
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which the nodes of this test, also those of its child processes, keep their data."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+def run_folders(runs: Path) -> list[Path]:
+    return list(runs.glob("csrm-opensearch-*"))
 
 
 @pytest.mark.parametrize(
@@ -163,11 +174,10 @@ def test_container() -> None:
             assert client.cluster.health()["status"] in ("green", "yellow")
 
 
-def test_stop_ends_the_process_and_removes_its_data(jdk: Jdk) -> None:
-    before = run_folders()
+def test_stop_ends_the_process_and_removes_its_data(jdk: Jdk, runs: Path) -> None:
     with opensearch_node(kind="local") as node:
         assert node.pid is not None
-        assert len(run_folders() - before) == 1
+        assert len(run_folders(runs)) == 1
         pid = node.pid
         with pytest.raises(PortTakenError), opensearch_node(kind="local", port=port_of(node)):
             pass
@@ -175,7 +185,7 @@ def test_stop_ends_the_process_and_removes_its_data(jdk: Jdk) -> None:
         node.stop()
         assert time.monotonic() - started < 5
         assert not is_alive(pid)
-        assert run_folders() == before
+        assert run_folders(runs) == []
     # The port is free again, and can be asked for.
     with opensearch_node(kind="local", port=port_of(node)) as again:
         assert again.url == node.url
@@ -186,8 +196,7 @@ def port_of(node: OpenSearchNode) -> int:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
-def test_node_goes_with_its_parent(jdk: Jdk, ending: signal.Signals) -> None:
-    before = run_folders()
+def test_node_goes_with_its_parent(jdk: Jdk, runs: Path, ending: signal.Signals) -> None:
     program = (
         "import time\n"
         "from csrm_opensearch.testing import opensearch_node\n"
@@ -202,23 +211,23 @@ def test_node_goes_with_its_parent(jdk: Jdk, ending: signal.Signals) -> None:
     pid, url = parent.stdout.readline().split()
     with OpenSearch(url) as client:
         assert client.ping()
+    assert len(run_folders(runs)) == 1
     parent.send_signal(ending)
     parent.wait(20)
     parent.stdout.close()
     assert gone_within(10, int(pid))
-    assert run_folders() == before
+    assert run_folders(runs) == []
     with pytest.raises(NoConnection), OpenSearch(url, max_retries=0) as client:
         client.info()
 
 
-def test_node_that_does_not_come_up_in_time(jdk: Jdk) -> None:
-    before = run_folders()
+def test_node_that_does_not_come_up_in_time(jdk: Jdk, runs: Path) -> None:
     with (
         pytest.raises(NodeStartError, match=r"did not come up in 1 s") as raised,
         opensearch_node(kind="local", timeout_s=1.0),
     ):
         pass
-    assert run_folders() == before
+    assert run_folders(runs) == []
     assert raised.value.log_tail in str(raised.value)
 
 
