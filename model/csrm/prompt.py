@@ -52,7 +52,9 @@ class PromptTemplate(BaseModel):
         ):
             fields = [field for _, field in _segments(getattr(self, part)) if field is not None]
             if len(fields) != len(set(fields)) or not needed <= set(fields) <= allowed:
-                raise ValueError(f"{part} must name {sorted(needed)} once and may name only {sorted(allowed)}")
+                raise ValueError(
+                    f"{part} must name {sorted(needed)} once and may name only {sorted(allowed)}"
+                )
         if not self.suffix:
             raise ValueError("suffix must not be empty: the grade is read at its last token")
         if len(set(self.labels.values())) != len(self.labels) or len(self.labels) < 2:
@@ -77,7 +79,9 @@ class PromptEncoder:
         BundleError: an answer of the template is not exactly one token of this tokenizer.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, limits: PromptLimits) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, limits: PromptLimits
+    ) -> None:
         self.template = template
         self.limits = limits
         self._tokenizer = tokenizer
@@ -131,7 +135,11 @@ class PromptEncoder:
             head, lead = head[:-1], " "
         start = self._markup(head)
         lines = [lead + " ".join(text.split()) for text in texts]
-        encoded = self._tokenizer(lines, add_special_tokens=False, split_special_tokens=True)["input_ids"] if lines else []
+        encoded = (
+            self._tokenizer(lines, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            if lines
+            else []
+        )
         return [start + list(ids[:limit]) for ids in encoded]
 
     def _markup(self, literal: str) -> list[int]:

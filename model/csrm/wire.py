@@ -27,15 +27,20 @@ class RelevanceRequest(_Wire):
     """One query and the products to judge for it (``POST /v1/relevance``)."""
 
     query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARS)]
-    products: list[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PRODUCT_CHARS)]] = Field(
-        min_length=1, max_length=MAX_PRODUCTS, description="Product texts, in lexical order."
-    )
+    products: list[
+        Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PRODUCT_CHARS)]
+    ] = Field(min_length=1, max_length=MAX_PRODUCTS, description="Product texts, in lexical order.")
     locale: Locale | None = Field(default=None, description="Language of the shop; picks the threshold.")
     threshold: float | None = Field(
-        default=None, ge=0, le=1, description="Irrelevance above which a product is removed; the bundle's own if null."
+        default=None,
+        ge=0,
+        le=1,
+        description="Irrelevance above which a product is removed; the bundle's own if null.",
     )
     deadline_ms: float | None = Field(
-        default=None, gt=0, description="Milliseconds from arrival after which the answer is worthless and work stops."
+        default=None,
+        gt=0,
+        description="Milliseconds from arrival after which the answer is worthless and work stops.",
     )
     explain: bool = Field(default=False, description="Also return the knowledge used and the stage timings.")
 

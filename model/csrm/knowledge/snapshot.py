@@ -33,6 +33,7 @@ from csrm.knowledge.jsonl import dump_entries, read_entries
 from csrm.knowledge.language import LanguageRemoval, fit_passages, fit_queries
 
 FORMAT = 1
+"""Raised when a saved snapshot would mean something else, so also when search texts are made otherwise."""
 
 
 class EmbedderId(BaseModel):
@@ -89,9 +90,7 @@ class KnowledgeSnapshot:
             if one.id == next_one.id:
                 raise KnowledgeError(f"Two knowledge entries have the id {one.id!r}: give each its own.")
         texts = [entry.search_texts() for entry in ordered]
-        starts = np.concatenate([[0], np.cumsum([len(own) for own in texts], dtype=np.int32)]).astype(
-            np.int32
-        )
+        starts = _starts(texts)
         distinct = {
             text: number for number, text in enumerate(dict.fromkeys(t for own in texts for t in own))
         }
@@ -176,7 +175,7 @@ class KnowledgeSnapshot:
             raise _broken(folder, "meta.json is not one of a snapshot") from error
         if meta.format != FORMAT:
             raise KnowledgeError(
-                f"The knowledge snapshot {folder} has format {meta.format}, but {FORMAT} is read here: rebuild it."  # noqa: E501
+                f"The knowledge snapshot {folder} has format {meta.format}, but {FORMAT} is read here: rebuild it."
             )
         if hashlib.sha256(raw).hexdigest() != meta.vectors_sha256:
             raise _broken(folder, "vectors.safetensors is not the file that was saved")
@@ -194,10 +193,8 @@ class KnowledgeSnapshot:
             vectors.shape == (meta.vectors, dimension)
             and removal.mean.shape == (dimension,)
             and removal.directions.shape[1:] == (dimension,)
-            and starts.shape == (len(entries) + 1,)
-            and starts[0] == 0
-            and starts[-1] == len(vectors)
-            and bool((np.diff(starts) > 0).all())
+            and np.array_equal(starts, _starts([entry.search_texts() for entry in entries]))
+            and int(starts[-1]) == len(vectors)
         )
         if not whole:
             raise _broken(folder, "the vectors do not fit the entries")
@@ -215,6 +212,10 @@ class KnowledgeSnapshot:
                 f"The knowledge snapshot was made by the embedding engine {_say(self.embedder)}, "
                 f"but {_say(given)} was given: use that engine or rebuild the snapshot."
             )
+
+
+def _starts(texts: Sequence[Sequence[str]]) -> npt.NDArray[np.int32]:
+    return np.cumsum([0, *(len(own) for own in texts)], dtype=np.int32)
 
 
 def _content_version(entries: Sequence[QueryEntry | TermEntry | CategoryEntry], embedder: EmbedderId) -> str:

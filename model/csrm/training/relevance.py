@@ -23,7 +23,9 @@ class Example:
     target: tuple[float, float, float, float]
 
 
-def encode(rows: Sequence[LabelledPair], knowledge: Sequence[Sequence[str]], encoder: PromptEncoder) -> list[Example]:
+def encode(
+    rows: Sequence[LabelledPair], knowledge: Sequence[Sequence[str]], encoder: PromptEncoder
+) -> list[Example]:
     """Rows as the served prompt has them.
 
     Args:

@@ -87,4 +87,8 @@ def _under(data: Path, path: Path) -> Path:
 
 def _environment() -> dict[str, str]:
     packages = ("csrm-opensearch", "torch", "transformers", "peft")
-    return {"python": platform.python_version(), "machine": platform.machine(), **{p: version(p) for p in packages}}
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        **{p: version(p) for p in packages},
+    }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -65,7 +64,7 @@ class Trainer:
         base = prepare_base(recipe.base)
         try:
             tokenizer = AutoTokenizer.from_pretrained(base)
-            model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+            model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
         except (OSError, ValueError) as error:
             raise BaseModelError(f"The base {recipe.base} cannot be loaded: {error}") from error
         self.encoder = PromptEncoder(tokenizer, recipe.prompt, recipe.limits)
@@ -78,7 +77,8 @@ class Trainer:
         self.model: PeftModel = get_peft_model(model, lora).to(self.device)
         self.model.train()
         order = [self.encoder.label_grades.index(grade) for grade in GRADES]
-        head = self.model.get_base_model().get_output_embeddings().weight
+        base_model: Any = self.model.get_base_model()
+        head = base_model.get_output_embeddings().weight
         self.label_rows = head[[self.encoder.label_ids[i] for i in order]].detach().float()
         self._last_hidden = last_hidden(self.model)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -93,7 +93,9 @@ class Trainer:
         """
         recipe = self.recipe
         plan = list(self._plan(stage, examples))
-        optimiser = torch.optim.AdamW(self.parameters, lr=stage.learning_rate, weight_decay=recipe.weight_decay)
+        optimiser = torch.optim.AdamW(
+            self.parameters, lr=stage.learning_rate, weight_decay=recipe.weight_decay
+        )
         done = self._resume(stage, optimiser)
         if done:
             log.info("stage %s: continuing after step %d of %d", stage.name, done, len(plan))
@@ -113,22 +115,32 @@ class Trainer:
             rate = tokens / (time.monotonic() - started)
             if step % recipe.checkpoint_steps == 0 or step == len(plan):
                 self._checkpoint(stage, step, optimiser)
-                self._log({"stage": stage.name, "step": step, "loss": round(recent, 4), "tokens_per_s": round(rate)})
+                self._log(
+                    {"stage": stage.name, "step": step, "loss": round(recent, 4), "tokens_per_s": round(rate)}
+                )
             if on_step:
-                left = sum(len(examples[i].ids) for later in plan[step:] for i in later) if step % 20 == 0 else -1
+                left = (
+                    sum(len(examples[i].ids) for later in plan[step:] for i in later)
+                    if step % 20 == 0
+                    else -1
+                )
                 on_step(Progress(stage.name, step, len(plan), recent, rate, left / rate if left >= 0 else -1))
 
     def save_adapter(self) -> Path:
         """Write the adapter in bf16, as peft reads it."""
         folder = self.run / "adapter"
-        state = {name: tensor.to(torch.bfloat16) for name, tensor in get_peft_model_state_dict(self.model).items()}
-        self.model.save_pretrained(folder, state_dict=state, safe_serialization=True)
+        state = {
+            name: tensor.to(torch.bfloat16) for name, tensor in get_peft_model_state_dict(self.model).items()
+        }
+        for config in self.model.peft_config.values():
+            config.base_model_name_or_path = self.recipe.base  # not the folder it was loaded from
+        self.model.save_pretrained(str(folder), state_dict=state, safe_serialization=True)
         return folder
 
     def _step(self, examples: Sequence[Example], optimiser: torch.optim.Optimizer) -> float:
         ids, last, targets = (tensor.to(self.device) for tensor in relevance.padded(examples))
         value = relevance.loss(self._last_hidden(ids, last) @ self.label_rows.T, targets)
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -157,7 +169,7 @@ class Trainer:
         }
         partial = self.run / "checkpoint.part"
         torch.save(state, partial)
-        os.replace(partial, self.run / f"checkpoint-{stage.name}.pt")
+        partial.replace(self.run / f"checkpoint-{stage.name}.pt")
 
     def _resume(self, stage: Stage, optimiser: torch.optim.Optimizer) -> int:
         path = self.run / f"checkpoint-{stage.name}.pt"

@@ -1,0 +1,43 @@
+"""``csrm train``: a recipe becomes an adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe (YAML).")],
+    data: Annotated[Path, typer.Option(help="Folder that the recipe's paths start from.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run; an interrupted run in it goes on. [runs/NAME]")
+    ] = None,
+) -> None:
+    """Train a LoRA adapter by a recipe; interrupted, the same command goes on where it was."""
+    from csrm.training.recipe import load_recipe
+    from csrm.training.run import train as run_training
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    settings = load_recipe(recipe)
+    folder = run or Path("runs") / f"{settings.name}-{settings.version}"
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn(
+            "{task.completed}/{task.total} loss {task.fields[loss]:.3f} {task.fields[rate]:.0f} tokens/s"
+        ),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(step: Any) -> None:
+            if step.stage not in tasks:
+                tasks[step.stage] = bars.add_task(step.stage, total=step.steps, loss=step.loss, rate=0.0)
+            bars.update(tasks[step.stage], completed=step.step, loss=step.loss, rate=step.tokens_per_second)
+
+        adapter = run_training(settings, folder, data, on_step=show)
+    typer.echo(f"Adapter in {adapter}; make a bundle of it with csrm calibrate.")

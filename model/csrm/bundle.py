@@ -1,0 +1,116 @@
+"""A bundle: one folder with everything a relevance model is, beside its base weights.
+
+    bundle.json          this module's manifest: base, prompt, limits, gains, calibration, thresholds
+    adapter/             LoRA adapter as peft writes it (optional)
+    knowledge/           knowledge snapshot (optional)
+    MODEL_CARD.md        data, licences, figures, limits
+
+Knows files; loads no weights. Any causal-LM reranker with yes/no answers is a bundle of one file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from csrm.calibration import Calibration
+from csrm.errors import BundleError
+from csrm.prompt import PromptLimits, PromptTemplate
+
+DEFAULT_BUNDLE = "default"
+_SHIPPED_DEFAULT = "csrm-gemma3-270m"
+
+
+class Manifest(BaseModel):
+    """What ``bundle.json`` says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: int = Field(ge=1)
+    base: str
+    prompt: PromptTemplate = PromptTemplate()
+    limits: PromptLimits = PromptLimits()
+    gains: dict[Literal["E", "S", "C", "I"], float] = Field(
+        default={"E": 1.0, "S": 0.1, "C": 0.01, "I": 0.0},
+        description="Gain of each grade in the score: the Shopping Queries data set's own (arXiv 2206.06588).",
+    )
+    calibration: Calibration = Calibration()
+    threshold: float = Field(
+        default=1.0, ge=0, le=1, description="Irrelevance above which a product is removed."
+    )
+    thresholds: dict[str, float] = Field(default={}, description="The same by locale, where it was fitted.")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        return f"{self.manifest.name}@{self.manifest.version}"
+
+    @property
+    def adapter_path(self) -> Path | None:
+        return self._part("adapter")
+
+    @property
+    def knowledge_path(self) -> Path | None:
+        return self._part("knowledge")
+
+    def threshold(self, locale: str | None) -> float:
+        """Irrelevance above which a product of this locale is removed: its own, its language's, or the pooled one."""
+        by_locale: Mapping[str, float] = self.manifest.thresholds
+        if locale is None:
+            return self.manifest.threshold
+        return by_locale.get(locale, by_locale.get(locale.split("-")[0], self.manifest.threshold))
+
+    def _part(self, name: str) -> Path | None:
+        part = self.path / name
+        return part if part.is_dir() else None
+
+
+def shipped_bundles() -> Path:
+    """The folder of the bundles that come with the distribution."""
+    installed = Path(str(files("csrm"))) / "bundles"
+    return installed if installed.is_dir() else Path(__file__).resolve().parents[1] / "bundles"
+
+
+def load_bundle(bundle: str | Path = DEFAULT_BUNDLE) -> Bundle:
+    """Find and read a bundle.
+
+    Args:
+        bundle: ``default``, the name of a shipped bundle, or a folder.
+
+    Raises:
+        BundleError: there is none of that name, or its manifest is wrong; the message names the field.
+    """
+    name = _SHIPPED_DEFAULT if str(bundle) == DEFAULT_BUNDLE else str(bundle)
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = shipped_bundles() / name
+    manifest = folder / "bundle.json"
+    if not manifest.is_file():
+        shipped = sorted(path.parent.name for path in shipped_bundles().glob("*/bundle.json"))
+        raise BundleError(
+            f"There is no bundle {bundle}: give a folder with a bundle.json, "
+            f"or one of {', '.join(shipped) or 'none shipped'}."
+        )
+    try:
+        return Bundle(folder, Manifest.model_validate(json.loads(manifest.read_text(encoding="utf-8"))))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{manifest} is not JSON: {error}.") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(str(part) for part in fault["loc"]) or "manifest"
+        raise BundleError(f"{manifest}, {field}: {fault['msg']}.") from error

@@ -1,0 +1,97 @@
+"""From grade probabilities to an irrelevance that means what it says, and to thresholds that keep a promise.
+
+Knows probabilities and labels; knows no model. Applying needs nothing heavy; fitting needs the ``train`` extra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from csrm.errors import InputError, MissingExtraError
+
+Floats = NDArray[np.float64]
+
+_EPSILON = 1e-6
+
+
+class Calibration(BaseModel):
+    """Platt scaling (1999) of P(C or I): ``sigmoid(slope * logit(p) + offset)``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slope: float = Field(default=1.0, gt=0)
+    offset: float = 0.0
+
+    def apply(self, defect: Floats) -> Floats:
+        """Calibrated irrelevance (n,) of the model's raw P(C or I) (n,)."""
+        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * _logit(defect) + self.offset))))
+
+
+def fit_calibration(defect: Floats, is_defect: NDArray[np.bool_]) -> Calibration:
+    """Platt scaling fitted on clean rows.
+
+    Args:
+        defect: raw P(C or I) of each row, (n,).
+        is_defect: whether its label is C or I, (n,).
+
+    Raises:
+        InputError: all rows are of one class.
+    """
+    if is_defect.all() or not is_defect.any():
+        raise InputError(
+            "Calibration needs relevant (E, S) and irrelevant (C, I) rows: all rows here are of one kind."
+        )
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise MissingExtraError("sklearn", "train") from error
+    fit = LogisticRegression(C=1e6).fit(_logit(defect)[:, None], is_defect)
+    slope = float(fit.coef_[0, 0])
+    if slope <= 0:
+        raise InputError("The scores fall where irrelevance rises: these labels do not fit this model.")
+    return Calibration(slope=round(slope, 6), offset=round(float(fit.intercept_[0]), 6))
+
+
+def fit_threshold(
+    irrelevance: Floats, is_relevant: NDArray[np.bool_], *, max_loss: float = 0.02, confidence: float = 0.95
+) -> float:
+    """The most aggressive threshold whose loss of relevant products keeps a promise.
+
+    Fixed-sequence testing (learn then test, arXiv 2110.01052): thresholds are tried from the mildest on, and each is
+    kept while the exact binomial (Clopper-Pearson) upper bound of its loss is at most ``max_loss``.
+
+    Args:
+        irrelevance: calibrated irrelevance of clean rows, (n,).
+        is_relevant: whether the label is E or S, (n,).
+        max_loss: largest share of relevant products that may be removed.
+        confidence: of the promise.
+
+    Returns:
+        The threshold: products above it are removed. 1.0 (remove nothing) where the rows are too few to promise.
+    """
+    try:
+        from scipy.stats import beta
+    except ImportError as error:
+        raise MissingExtraError("scipy", "train") from error
+    relevant = np.sort(irrelevance[is_relevant])[::-1]
+    threshold = 1.0
+    for lost in range(len(relevant)):
+        # Just above the next relevant row, `lost` relevant rows are removed.
+        if beta.ppf(confidence, lost + 1, len(relevant) - lost) > max_loss:
+            break
+        threshold = float(relevant[lost])
+    return threshold
+
+
+def expected_gain(probabilities: NDArray[np.float32], gains: Sequence[float]) -> Floats:
+    """Score (n,) from grade probabilities (n, 4): the gain that showing the product is expected to bring."""
+    return probabilities.astype(np.float64) @ np.asarray(gains, dtype=np.float64)
+
+
+def _logit(p: Floats) -> Floats:
+    clipped = np.clip(np.asarray(p, dtype=np.float64), _EPSILON, 1 - _EPSILON)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped))

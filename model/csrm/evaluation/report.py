@@ -1,0 +1,54 @@
+"""Figures of a relevance model on labelled rows. Knows grades and labels; knows no model.
+
+The rest of an evaluation (intervals, nDCG, calibration error, baselines) has its place beside this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csrm.errors import MissingExtraError
+
+
+def report(
+    grades: NDArray[np.float32], irrelevance: NDArray[np.float64], labels: Sequence[str], threshold: float
+) -> dict[str, Any]:
+    """Figures of some rows; null where they cannot be computed.
+
+    Args:
+        grades: probabilities of E, S, C, I, (n, 4).
+        irrelevance: calibrated P(C or I), (n,).
+        labels: E, S, C or I of each row.
+        threshold: irrelevance above which a product is removed.
+
+    Returns:
+        ``n``; ``auc_e`` (E against the rest) and ``auc_es`` (E and S against C and I), areas under the ROC curve;
+        ``at_threshold`` with the shares ``relevant_kept`` and ``defects_removed``.
+    """
+    try:
+        from sklearn.metrics import roc_auc_score
+    except ImportError as error:
+        raise MissingExtraError("sklearn", "train") from error
+    given = np.array(list(labels))
+    relevant = np.isin(given, ["E", "S"])
+    removed = irrelevance > threshold
+
+    def auc(truth: NDArray[np.bool_], scores: NDArray[Any]) -> float | None:
+        return None if truth.all() or not truth.any() else float(roc_auc_score(truth, scores))
+
+    def share(of: NDArray[np.bool_]) -> float | None:
+        return float(of.mean()) if len(of) else None
+
+    return {
+        "n": len(given),
+        "auc_e": auc(given == "E", grades[:, 0]),
+        "auc_es": auc(relevant, -irrelevance),
+        "at_threshold": {
+            "relevant_kept": share(~removed[relevant]),
+            "defects_removed": share(removed[~relevant]),
+        },
+    }

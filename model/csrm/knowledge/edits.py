@@ -1,0 +1,53 @@
+"""Tells whether a word of a query is a misspelling of a known spelling: edits apart and edits allowed.
+
+Knows two folded strings at a time, no dictionary.
+"""
+
+from __future__ import annotations
+
+from csrm.knowledge.folding import Script, script
+
+
+def misspelled_in(query: str, spelling: str) -> str | None:
+    """The words of the query that are the spelling but for a slip, or None. Both folded.
+
+    A spelling of several words is compared with as many words of the query. The first characters must agree:
+    slips happen later in a word, and other words ("mango", "tango") begin otherwise.
+    """
+    allowed = _allowed_edits(spelling)
+    if not allowed:
+        return None
+    words, size = query.split(), spelling.count(" ") + 1
+    for start in range(len(words) - size + 1):
+        window = " ".join(words[start : start + size])
+        if window[0] == spelling[0] and 0 < edits(window, spelling, allowed) <= allowed:
+            return window
+    return None
+
+
+def edits(one: str, other: str, limit: int) -> int:
+    """Insertions, deletions, replacements and swaps of neighbours that part two strings (optimal string
+    alignment distance); where there are more than ``limit``, any number above it."""
+    if abs(len(one) - len(other)) > limit:
+        return limit + 1
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, start=1):
+        older, before, row = before, row, [i]
+        for j, b in enumerate(other, start=1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
+            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
+                cost = min(cost, older[j - 2] + 1)
+            row.append(cost)
+        if min(row) > limit:
+            return limit + 1
+    return row[-1]
+
+
+def _allowed_edits(spelling: str) -> int:
+    """One from five letters on (four in kana and Hangul), two from nine; none in Han (signs are words)."""
+    scripts = {script(char) for char in spelling}
+    if Script.HAN in scripts or Script.DIGIT in scripts:  # iphone 14 is no slip for iphone 15
+        return 0
+    short = 4 if scripts & {Script.KANA, Script.HANGUL} else 5
+    return 0 if len(spelling) < short else 1 if len(spelling) < 9 else 2

@@ -1,0 +1,77 @@
+"""From an adapter and clean rows to a bundle: calibration, threshold, manifest.
+
+Knows how a bundle is put together; knows no training loop.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from csrm.bundle import Bundle, Manifest, load_bundle
+from csrm.calibration import fit_calibration, fit_threshold
+from csrm.errors import InputError
+from csrm.evaluation.grading import grade_rows
+from csrm.model import RelevanceModel
+from csrm.training.data import read_pairs
+
+
+def calibrated_bundle(
+    bundle: str | Path,
+    data: Sequence[Path],
+    out: Path,
+    *,
+    adapter: Path | None = None,
+    name: str | None = None,
+    max_loss: float = 0.02,
+) -> Bundle:
+    """Write a copy of a bundle with calibration and pooled threshold fitted on clean rows.
+
+    Args:
+        bundle: to start from: its prompt, base, knowledge and, where ``adapter`` is null, its adapter.
+        data: files of labelled rows that were never trained on.
+        out: folder of the new bundle; must not exist, appears whole or not at all.
+        adapter: folder of a trained adapter.
+        name: of the new bundle.
+        max_loss: largest share of relevant products the threshold may remove, with 95 % confidence.
+
+    Raises:
+        InputError: ``out`` exists, a row is wrong, or all rows are of one class.
+        BundleError: the bundle or the adapter does not fit.
+    """
+    if out.exists():
+        raise InputError(f"{out} exists already: choose a new folder.")
+    rows = [row for path in data for row in read_pairs(path)]
+    old = load_bundle(bundle)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".bundle-", dir=out.parent))
+    try:
+        shutil.copytree(old.path, work, dirs_exist_ok=True)
+        if adapter is not None:
+            shutil.rmtree(work / "adapter", ignore_errors=True)
+            (work / "adapter").mkdir()
+            for file in ("adapter_config.json", "adapter_model.safetensors"):
+                shutil.copy(adapter / file, work / "adapter" / file)
+        grades = grade_rows(RelevanceModel.load(work), rows)
+        defect = grades[:, 2:].sum(axis=1, dtype=np.float64)
+        is_defect = np.array([row.label in "CI" for row in rows])
+        calibration = fit_calibration(defect, is_defect)
+        threshold = fit_threshold(calibration.apply(defect), ~is_defect, max_loss=max_loss)
+        manifest = Manifest.model_validate(
+            old.manifest.model_dump()
+            | {
+                "name": name or old.manifest.name,
+                "calibration": calibration.model_dump(),
+                "threshold": round(threshold, 6),
+                "thresholds": {},
+            }
+        )
+        (work / "bundle.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        work.rename(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return load_bundle(out)
