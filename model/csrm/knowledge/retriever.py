@@ -31,13 +31,14 @@ from csrm.knowledge.snapshot import KnowledgeSnapshot
 
 Scores = npt.NDArray[np.float32]
 
+_KINDS: tuple[Kind, ...] = ("query", "term", "category")
 _RANK_CONSTANT = 20
 """Of the reciprocal rank: 60 is for lists of a thousand, these have at most `_CANDIDATES`."""
 _CANDIDATES = 32
 _LIKELY_SLIP = 0.45
 """Share of a term's n-grams in the query from which its edits are counted: one slip in five halves it."""
-_OTHER_LANGUAGE = 0.8
-"""An entry in another language than the shop's counts a little less than one found equally well in it."""
+_OTHER_LANGUAGE = 0.96
+"""An entry in another language than the shop's counts a little less: by no more than one rank."""
 _BLOCK = 256
 """Queries compared at once in `retrieve_many`: bounds the memory of the similarity matrix."""
 
@@ -60,7 +61,7 @@ class RetrievalSettings:
     """Taken off the cosine of two texts in one writing (both Korean, both English), which shared pieces of
     spelling raise: "olive oil" and "fish oil"."""
     dense_gap: float = 0.20
-    """How far below the closest entry another may be: beside a good one, a weak one is noise."""
+    """How far below the closest entry of its kind another may be: beside a good one, a weak one is noise."""
     alike_floor: float = 0.55
     """Least likeness of two spellings as wholes, for queries and categories."""
     max_per_kind: Mapping[Kind, int] = field(
@@ -111,7 +112,8 @@ class Retriever:
         self._writing_codes = {kind: code for code, kind in enumerate(sorted(set(written)))}
         self._writings = np.array([self._writing_codes[kind] for kind in written], dtype=np.int16)
         self._numbers = {entry.id: number for number, entry in enumerate(entries)}
-        self._is_term = np.array([entry.kind == "term" for entry in entries], dtype=bool)
+        self._kinds = np.array([_KINDS.index(entry.kind) for entry in entries], dtype=np.int8)
+        self._is_term = self._kinds == _KINDS.index("term")
 
     def retrieve(self, query: str, locale: str | None = None, limit: int = 4) -> list[Retrieved]:
         """The entries that say most of the query, best first; often none.
@@ -232,7 +234,9 @@ class Retriever:
         """Entries above a floor, by the sum of their reciprocal ranks."""
         entries = self.snapshot.entries
         points: dict[int, float] = {}
-        floor = max(self._floor, float(close.max()) - self.settings.dense_gap)
+        best = np.zeros(len(_KINDS), dtype=np.float32)
+        np.maximum.at(best, self._kinds, close)
+        floor = np.maximum(best[self._kinds] - np.float32(self.settings.dense_gap), np.float32(self._floor))
         for scores, least in ((close, floor), (lexical, 1e-6)):
             passing = np.flatnonzero(scores >= least)
             passing = passing[np.argsort(-scores[passing], kind="stable")][:_CANDIDATES]

@@ -1,0 +1,89 @@
+"""Spellings that stand in a query: boundaries by script, longest first."""
+
+from __future__ import annotations
+
+import pytest
+from csrm.knowledge.folding import fold
+from csrm.knowledge.literal import SpellingFinder
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def found(spelling: str, query: str) -> bool:
+    return bool(SpellingFinder([(0, spelling)]).find(query))
+
+
+@pytest.mark.parametrize(
+    ("spelling", "query"),
+    [
+        ("case", "phone case"),
+        ("iPhone", "ｉｐｈｏｎｅ15 pro"),  # width, case, and a digit after it
+        ("Nike", "나이키nike운동화"),
+        ("에어팟", "에어팟케이스"),
+        ("케이스", "아이폰케이스"),
+        ("버즈", "버즈2 프로"),
+        ("手机壳", "苹果手机壳"),
+        ("ナイキ", "ナイキスニーカー"),
+        ("ナイキ", "ないき"),
+        ("スマホ", "ｽﾏﾎケース"),
+        ("パン", "食パン"),
+        ("air jordan 1", "Air  Jordan 1 low"),
+        ("U盘", "64g U盘"),
+        ("niño", "ropa nino"),
+    ],
+)
+def test_a_word_is_found(spelling: str, query: str) -> None:
+    assert found(spelling, query)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "query"),
+    [
+        ("case", "showcase"),
+        ("case", "cases"),
+        ("4k", "64k"),
+        ("AJ1", "aj11"),
+        ("U盘", "KU盘"),
+        ("パン", "パンツ"),
+        ("ライト", "フライト"),
+        ("커버", "디스커버리"),
+        ("배", "배터리"),
+        ("水", "香水"),
+        ("air jordan 1", "jordan"),
+        ("x", ""),
+    ],
+)
+def test_a_piece_of_another_word_is_not_found(spelling: str, query: str) -> None:
+    assert not found(spelling, query)
+
+
+def test_the_longest_spelling_hides_what_it_covers() -> None:
+    finder = SpellingFinder([(0, "air jordan"), (1, "air jordan 1"), (2, "jordan"), (3, "low")])
+    assert [(one.owner, one.start, one.length) for one in finder.find("Air Jordan 1 Low")] == [
+        (1, 0, 12),
+        (3, 13, 3),
+    ]
+
+
+def test_owners_of_one_spelling_are_all_found_once_each() -> None:
+    finder = SpellingFinder([(0, "apple"), (1, "Apple"), (0, "ＡＰＰＬＥ")])
+    assert [(one.owner, one.spelling) for one in finder.find("apple")] == [(0, "apple"), (1, "Apple")]
+
+
+@given(
+    st.lists(st.text("ab 한カ漢1", min_size=1, max_size=4), max_size=8), st.text("ab 한カ漢1", max_size=20)
+)
+def test_occurrences_are_in_the_query_and_do_not_overlap(spellings: list[str], query: str) -> None:
+    occurrences = SpellingFinder(enumerate(spellings)).find(query)
+    text = fold(query)
+    places: dict[int, int] = {}
+    for one in occurrences:
+        assert text[one.start : one.start + one.length] == fold(one.spelling)
+        places[one.start] = one.length
+    for start, length in places.items():
+        assert not any(start < other < start + length for other in places)
+
+
+@given(st.text(min_size=1, max_size=12))
+def test_a_spelling_is_found_in_itself(spelling: str) -> None:
+    assert found(spelling, spelling) == bool(fold(spelling))
