@@ -57,7 +57,7 @@ def load_engine(
         BundleError: the adapter is for another base, or an answer is not one token of it.
     """
     folder = prepare_base(base)
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -1,0 +1,77 @@
+"""A tiny random model on disk for what needs weights but not sense: seconds, no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Bytes as tokens, and the four grades as one token each."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = ["<pad>", "<bos>", "<eos>", *alphabet]
+    grades = [" exact", " substitute", " complement", " irrelevant"]
+    vocabulary = {word: i for i, word in enumerate(words)}
+    raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        bos_token="<bos>",
+        eos_token="<eos>",
+        pad_token="<pad>",
+        clean_up_tokenization_spaces=False,
+    )
+    fast.add_tokens(grades)
+    return fast
+
+
+def model(kind: str, vocabulary: int) -> torch.nn.Module:
+    torch.manual_seed(7)
+    common = SHAPE | {"vocab_size": vocabulary, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    if kind == "gemma3":
+        layers = ["sliding_attention", "sliding_attention", "full_attention"]
+        return Gemma3ForCausalLM(
+            Gemma3TextConfig(
+                **common,
+                num_key_value_heads=1,
+                head_dim=16,
+                layer_types=layers,
+                sliding_window=512,
+                query_pre_attn_scalar=16,
+            )
+        )
+    if kind == "qwen3":
+        return Qwen3ForCausalLM(Qwen3Config(**common, num_key_value_heads=1, head_dim=16))
+    if kind == "qwen2":
+        return Qwen2ForCausalLM(Qwen2Config(**common, num_key_value_heads=1))
+    return LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=2))
+
+
+@pytest.fixture(scope="session")
+def tiny_bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of tiny random causal LMs by architecture."""
+    bases = {}
+    for kind in ("gemma3", "qwen3", "qwen2", "llama"):
+        folder = tmp_path_factory.mktemp(kind)
+        fast = tokenizer()
+        fast.save_pretrained(folder)
+        model(kind, len(fast)).eval().save_pretrained(folder)
+        bases[kind] = folder
+    return bases

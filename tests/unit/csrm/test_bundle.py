@@ -1,0 +1,82 @@
+"""Bundles and the model they make: found, checked, judged with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from csrm.bundle import load_bundle, shipped_bundles
+from csrm.errors import BaseModelError, BundleError, InputError
+from csrm.model import RelevanceModel
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, tiny_bases: dict[str, Path]) -> Path:
+    manifest = {"name": "tiny", "version": 3, "base": str(tiny_bases["gemma3"]), "threshold": 0.5}
+    (tmp_path / "bundle.json").write_text(json.dumps(manifest | {"thresholds": {"ko": 0.25}}))
+    return tmp_path
+
+
+def test_every_shipped_bundle_loads_and_is_small() -> None:
+    names = [path.parent.name for path in shipped_bundles().glob("*/bundle.json")]
+    assert load_bundle().path.name in names
+    for name in names:
+        found = load_bundle(name)
+        assert (found.path / "MODEL_CARD.md").read_text()
+        assert sum(file.stat().st_size for file in found.path.rglob("*")) <= 16e6
+
+
+def test_thresholds_go_by_locale_then_language_then_pool(bundle: Path) -> None:
+    found = load_bundle(bundle)
+    assert [found.threshold(locale) for locale in ("ko", "ko-KR", "ja", None)] == [0.25, 0.25, 0.5, 0.5]
+
+
+def test_an_unknown_bundle_names_those_there_are() -> None:
+    with pytest.raises(BundleError, match="csrm-gemma3-270m"):
+        load_bundle("nobody")
+
+
+@pytest.mark.parametrize(
+    ("content", "named"), [("{", "not JSON"), ('{"name": "x", "version": 0, "base": "y"}', "version")]
+)
+def test_a_broken_manifest_names_its_fault(content: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").write_text(content)
+    with pytest.raises(BundleError, match=named):
+        load_bundle(tmp_path)
+
+
+def test_judgments_come_in_the_order_asked(bundle: Path) -> None:
+    model = RelevanceModel.load(bundle, precision="fp32")
+    products = ["red case", "blue phone " * 20, "red case"]
+    judged = model.judge("case", products, locale="ko")
+    assert [judgment.index for judgment in judged] == [0, 1, 2]
+    for judgment in judged:
+        assert sum(judgment.grades.model_dump().values()) == pytest.approx(1, abs=1e-5)
+        assert judgment.decision == ("remove" if judgment.irrelevance > 0.25 else "keep")
+    assert judged[0].score == pytest.approx(judged[2].score, abs=1e-6)
+    assert judged[0].score != pytest.approx(judged[1].score, abs=1e-9)
+
+
+def test_a_threshold_of_the_request_wins(bundle: Path) -> None:
+    model = RelevanceModel.load(bundle, precision="fp32")
+    assert model.judge("case", ["x"], threshold=0.0)[0].decision == "remove"
+    assert model.judge("case", ["x"], threshold=1.0)[0].decision == "keep"
+
+
+@pytest.mark.parametrize(
+    ("query", "products", "named"), [(" ", ["x"], "query"), ("q", ["x", " "], r"products\[1\]")]
+)
+def test_blank_text_is_named(query: str, products: list[str], named: str, bundle: Path) -> None:
+    with pytest.raises(InputError, match=named):
+        RelevanceModel.load(bundle).judge(query, products)
+
+
+def test_a_base_that_is_not_there_is_named(bundle: Path) -> None:
+    with pytest.raises(BaseModelError, match="does not exist"):
+        RelevanceModel.load(bundle, base="./nowhere")
+
+
+def test_an_unknown_precision_is_named(bundle: Path) -> None:
+    with pytest.raises(InputError, match="fp32"):
+        RelevanceModel.load(bundle, precision="int3")
