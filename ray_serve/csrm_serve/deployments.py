@@ -42,7 +42,11 @@ class Scorer:
         )
         self._queue = ScoringQueue(model, observe=stage_observer())
         self._count = product_counter()
-        log.info("%s scores on %d threads.", model.name, threads)
+        log.info(
+            "%s scores with %s in %s on %d threads.", model.name, model.engine_name, model.precision, threads
+        )
+        if model.warning:
+            log.warning(model.warning)
 
     async def judge(self, job: ScoringJob) -> Scored:
         scored = await self._queue.run(job)
@@ -52,7 +56,7 @@ class Scorer:
         return scored
 
     async def state(self) -> PartState:
-        return PartState(True, details={"model": self._queue.model_name})
+        return PartState(True, details=self._queue.describe())
 
     async def check_health(self) -> None:
         """Asked by Serve; a replica that raises is replaced."""
@@ -74,11 +78,11 @@ class Retriever:
             log.exception("The knowledge of bundle %s cannot be used", settings.bundle)
 
     def _load(self, settings: ServeSettings) -> None:
-        from csrm.bundle import Bundle
+        from csrm.bundle import load_bundle
         from csrm.knowledge import KnowledgeSnapshot, load_embedder
         from csrm.knowledge import Retriever as KnowledgeRetriever
 
-        folder = Bundle.load(settings.bundle).knowledge_path
+        folder = load_bundle(settings.bundle).knowledge_path
         if folder is None:
             return
         snapshot = KnowledgeSnapshot.load(folder)

@@ -26,8 +26,11 @@ FIRST_QUERY = ("phone case", ("Silicone case for iPhone 15, black", "Stainless s
 class Model(Protocol):
     """The part of `csrm.model.RelevanceModel` that serving needs."""
 
-    @property
-    def name(self) -> str: ...
+    name: str
+    engine_name: str
+    precision: str
+    warning: str | None
+    """Why the model runs slower than it could, if it does."""
 
     def threshold(self, locale: str | None) -> float: ...
 
@@ -64,9 +67,11 @@ class ScoringQueue:
         self._busy_since: float | None = None
         self._worker.submit(self._prove).result()
 
-    @property
-    def model_name(self) -> str:
-        return self._model.name
+    def describe(self) -> dict[str, Any]:
+        """What runs here: model, engine, precision and, where there is one, the model's warning."""
+        model = self._model
+        described = {"model": model.name, "engine": model.engine_name, "precision": model.precision}
+        return described | ({"warning": model.warning} if model.warning else {})
 
     def busy_s(self) -> float:
         """Seconds that the running job has taken so far; 0 when none runs."""

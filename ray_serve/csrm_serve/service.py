@@ -91,7 +91,7 @@ class RelevanceService:
         self._knowledge_budget_s = knowledge_budget_ms / 1000
         self._observe = observe
         self._knowledge_failing = False
-        self._model: str | None = None
+        self._scorer_state: PartState | None = None
         self._answered_at = -PROOF_OF_LIFE_S
 
     async def judge(
@@ -144,7 +144,6 @@ class RelevanceService:
                 sent_at=time.time(),
             )
         )
-        self._model = scored.model
         self._answered_at = time.monotonic()
         timings |= scored.timings_ms
         timings["total"] = (time.time() - start) * 1000
@@ -157,19 +156,21 @@ class RelevanceService:
         Raises:
             NotReadyError: no scorer is up.
         """
-        if self._model is None:
+        if self._scorer_state is None:
             state = await self._scorer.state()
-            if not state.ready:
+            if "model" not in state.details:
                 raise NotReadyError(state.reason or "No scorer is up yet: ask /readyz.")
-            self._model = str(state.details["model"])
-        return self._model
+            self._scorer_state = state
+        return str(self._scorer_state.details["model"])
 
     async def readiness(self) -> Readiness:
         """Ask both deployments how they are; a scorer that has just answered a query is not asked."""
-        if self._model is not None and time.monotonic() - self._answered_at < PROOF_OF_LIFE_S:
-            scorer = PartState(True, details={"model": self._model})
-            return Readiness(scorer, await self._retriever.state())
-        return Readiness(*await asyncio.gather(self._scorer.state(), self._retriever.state()))
+        if self._scorer_state is not None and time.monotonic() - self._answered_at < PROOF_OF_LIFE_S:
+            return Readiness(self._scorer_state, await self._retriever.state())
+        scorer, retriever = await asyncio.gather(self._scorer.state(), self._retriever.state())
+        if "model" in scorer.details:
+            self._scorer_state = scorer
+        return Readiness(scorer, retriever)
 
     async def _knowledge(self, query: str, locale: str | None, deadline: float) -> Knowledge:
         timeout_s = min(self._knowledge_budget_s, (deadline - time.time()) * KNOWLEDGE_SHARE)

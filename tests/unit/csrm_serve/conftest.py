@@ -23,6 +23,9 @@ class WordModel:
     """Relevant when a product shares a word with the query; takes ``seconds_each`` a product."""
 
     name = "words@1"
+    engine_name = "words"
+    precision = "exact"
+    warning: str | None = None
 
     def __init__(self, seconds_each: float = 0.0) -> None:
         self.seconds_each = seconds_each
@@ -83,7 +86,7 @@ class QueueScorer:
     async def state(self) -> PartState:
         if self.failure is not None:
             return PartState(False, str(self.failure))
-        return PartState(True, details={"model": self.queue.model_name})
+        return PartState(True, details=self.queue.describe())
 
 
 class OneFact:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from csrm_serve.errors import NotReadyError
 from fastapi.testclient import TestClient
 
-from .conftest import OneFact, QueueScorer
+from .conftest import OneFact, QueueScorer, WordModel
 
 
 def test_healthy_means_the_process_answers(client: TestClient, scorer: QueueScorer) -> None:
@@ -28,7 +28,7 @@ def test_ready_with_a_scorer(client: TestClient) -> None:
     body = client.get("/readyz").json()
     assert body == {
         "status": "ready",
-        "scorer": {"state": "ready", "model": "words@1"},
+        "scorer": {"state": "ready", "model": "words@1", "engine": "words", "precision": "exact"},
         "retriever": {"state": "ready"},
     }
 
@@ -41,6 +41,7 @@ def test_a_broken_retriever_is_told_and_no_outage(client: TestClient, retriever:
 
 
 def test_a_scorer_that_has_just_answered_is_not_asked_again(client: TestClient, scorer: QueueScorer) -> None:
+    assert client.get("/readyz").status_code == 200
     assert client.post("/v1/relevance", json={"query": "a", "products": ["a"]}).status_code == 200
     scorer.failure = NotReadyError("Too busy to say.")
     assert client.get("/readyz").status_code == 200
@@ -61,3 +62,8 @@ def test_the_openapi_document_describes_both_apis(client: TestClient) -> None:
     assert relevance["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith(
         "ErrorResponse"
     )
+
+
+def test_a_model_that_runs_slower_than_it_could_says_why(client: TestClient, model: WordModel) -> None:
+    model.warning = "The lean engine differs from transformers: the latter is used."
+    assert client.get("/readyz").json()["scorer"]["warning"] == model.warning

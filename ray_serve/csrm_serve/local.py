@@ -1,0 +1,176 @@
+"""The application on this machine: starts Ray here (or joins one), deploys, and takes everything down again.
+
+Knows Ray's start and stop; knows no command line. Ray's ports are open on every interface, guarded by its
+token; that mode is set here, since not every version of Ray sets it by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+
+from csrm_serve.errors import StartError
+from csrm_serve.settings import ServeSettings
+
+log = logging.getLogger(__name__)
+
+OBJECT_STORE_BYTES = 200 * 2**20
+"""Only requests and answers over 100 kB pass through Ray's object store."""
+
+RAY_BYTES = 1_000 * 2**20
+SCORER_BYTES = 1_500 * 2**20
+"""Memory of Ray with its dashboard, and of one scorer replica with the shipped base; measured, rounded up."""
+
+STOP_TIMEOUT_S = 5.0
+
+_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # replicas run in this environment, also under `uv run`
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a running service answers. ``dashboard`` is None for a cluster that was joined."""
+
+    api: str
+    dashboard: str | None
+
+
+@contextmanager
+def running(
+    settings: ServeSettings,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    dashboard_port: int = 8265,
+    address: str | None = None,
+    say: Callable[[str], None] = log.info,
+) -> Iterator[Addresses]:
+    """Run the application until the block ends; a scorer has scored its first query when the block begins.
+
+    Args:
+        settings: of the application.
+        host: interface of the HTTP API.
+        port: of the HTTP API.
+        dashboard_port: of the Ray dashboard, on 127.0.0.1.
+        address: of a Ray cluster to join; Ray is started here if None.
+        say: called with one line at the start of each long step.
+
+    Raises:
+        StartError: a port is taken, memory is short, Ray or the application does not start.
+    """
+    if address is None:
+        _need_port(host, port, "--port")
+        _need_port("127.0.0.1", dashboard_port, "--dashboard-port")
+        need_memory(psutil.virtual_memory().available, settings.min_replicas)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    say("Starting Ray" if address is None else f"Joining Ray at {address}")
+    try:
+        _start_ray(address, settings, dashboard_port)
+        say("Loading the model")
+        _deploy(settings, host, port)
+        yield Addresses(
+            api=f"http://{host}:{port}",
+            dashboard=f"http://127.0.0.1:{dashboard_port}" if address is None else None,
+        )
+    finally:
+        say("Stopping")
+        _stop(joined=address is not None)
+
+
+def need_memory(available_bytes: int, replicas: int) -> None:
+    """Raises: StartError: so many scorer replicas do not fit."""
+    needed = RAY_BYTES + replicas * SCORER_BYTES
+    if available_bytes < needed:
+        raise StartError(
+            f"Ray and {replicas} scorer replica(s) need {needed / 2**30:.1f} GB of memory and"
+            f" {available_bytes / 2**30:.1f} GB are free: stop other programs, or ask for fewer replicas."
+        )
+
+
+def _need_port(host: str, port: int, flag: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartError(f"Port {port} on {host} is taken: choose another one with {flag}.") from error
+
+
+def _start_ray(address: str | None, settings: ServeSettings, dashboard_port: int) -> None:
+    import ray
+
+    try:
+        if address is not None:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            return
+        cores = max(psutil.cpu_count() or 1, settings.max_replicas * settings.threads)
+        ray.init(
+            address="local",
+            num_cpus=cores,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            dashboard_port=dashboard_port,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:
+        place = "on this machine" if address is None else f"at {address}"
+        raise StartError(f"Ray {place} does not start: {_first_line(error)}") from error
+
+
+def _deploy(settings: ServeSettings, host: str, port: int) -> None:
+    from ray import serve
+
+    from csrm_serve.app import APPLICATION, build
+
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # what it says of its progress, `say` has said
+    try:
+        serve.start(http_options={"host": host, "port": port, "request_timeout_s": 60})
+        serve.run(build(settings), name=APPLICATION, route_prefix="/")
+    except Exception as error:
+        raise StartError(_why_not(str(error))) from error
+
+
+def _stop(*, joined: bool) -> None:
+    """Take down what was started: the application if Ray was joined, else Ray and all its processes."""
+    import ray
+    from ray import serve
+
+    from csrm_serve.app import APPLICATION
+
+    if joined:
+        if ray.is_initialized():
+            serve.delete(APPLICATION)
+        ray.shutdown()
+        return
+    started = psutil.Process().children(recursive=True)
+    ray.shutdown()
+    _, left = psutil.wait_procs(started, timeout=STOP_TIMEOUT_S)
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=STOP_TIMEOUT_S)
+
+
+def _why_not(message: str) -> str:
+    """The error that a replica raised on purpose, out of the tracebacks that Serve reports."""
+    own = re.findall(r"^csrm(?:_serve)?\.errors\.\w+: (.+)$", message, flags=re.MULTILINE)
+    if own:
+        return str(own[-1])
+    return f"The application does not start: {_first_line(message)}"
+
+
+def _first_line(error: object) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
