@@ -49,11 +49,13 @@ def fit_calibration(defect: Floats, is_defect: NDArray[np.bool_]) -> Calibration
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise MissingExtraError("sklearn", "train") from error
-    fit = LogisticRegression(C=1e6).fit(_logit(defect)[:, None], is_defect)
-    slope = float(fit.coef_[0, 0])
+    logits = _logit(defect)
+    centre, spread = logits.mean(), max(float(logits.std()), _EPSILON)  # the solver wants scores of common size
+    fit = LogisticRegression(C=1e6).fit((logits - centre)[:, None] / spread, is_defect)
+    slope = float(fit.coef_[0, 0]) / spread
     if slope <= 0:
         raise InputError("The scores fall where irrelevance rises: these labels do not fit this model.")
-    return Calibration(slope=round(slope, 6), offset=round(float(fit.intercept_[0]), 6))
+    return Calibration(slope=round(slope, 6), offset=round(float(fit.intercept_[0] - slope * centre), 6))
 
 
 def fit_threshold(

@@ -71,7 +71,7 @@ def test_an_empty_store_is_saved_and_finds_nothing(embedder: Embedder, tmp_path:
 
 
 def test_no_snapshot_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(KnowledgeError, match="There is no knowledge snapshot in .*build one"):
+    with pytest.raises(KnowledgeError, match=r"There is no knowledge snapshot in .*build one"):
         KnowledgeSnapshot.load(tmp_path)
 
 
