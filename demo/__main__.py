@@ -10,10 +10,10 @@ import threading
 from contextlib import ExitStack
 from typing import NoReturn
 
-from csrm_cli.errors import explain
 from rich.console import Console
 from rich.markup import escape
 
+from csrm_cli.errors import explain
 from demo import run, screen
 from demo.errors import DemoError
 from demo.service import BUILD, ROOT

@@ -14,12 +14,12 @@ from functools import cache
 from typing import Any
 
 import psutil
-from csrm_opensearch.profiles import load_settings
-from csrm_opensearch.templates import install_templates
-from csrm_opensearch.testing import opensearch_node
 from opensearchpy import OpenSearch
 from rich.console import Console
 
+from csrm_opensearch.profiles import load_settings
+from csrm_opensearch.templates import install_templates
+from csrm_opensearch.testing import opensearch_node
 from demo import machine, screen
 from demo.errors import ServiceError
 from demo.figures import Hit, Outcome, report, telling

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from csrm_opensearch.testing import OpenSearchNode, opensearch_node
 from opensearchpy import OpenSearch
+
+from csrm_opensearch.testing import OpenSearchNode, opensearch_node
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,10 @@ def fit_calibration(defect: Floats, is_defect: NDArray[np.bool_]) -> Calibration
     except ImportError as error:
         raise MissingExtraError("sklearn", "train") from error
     logits = _logit(defect)
-    centre, spread = logits.mean(), max(float(logits.std()), _EPSILON)  # the solver wants scores of common size
+    centre, spread = (
+        logits.mean(),
+        max(float(logits.std()), _EPSILON),
+    )  # the solver wants scores of common size
     fit = LogisticRegression(C=1e6).fit((logits - centre)[:, None] / spread, is_defect)
     slope = float(fit.coef_[0, 0]) / spread
     if slope <= 0:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from csrm.wire import MAX_PRODUCTS, Locale
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from csrm.wire import MAX_PRODUCTS, Locale
 from csrm_opensearch.errors import ProfileError
 
 EXAMPLE = Path(__file__).with_name("profiles.example.yaml")

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import aiohttp
-from csrm.wire import Judgment, RelevanceRequest, RelevanceResponse
 from pydantic import ValidationError
 
+from csrm.wire import Judgment, RelevanceRequest, RelevanceResponse
 from csrm_opensearch.breaker import CircuitBreaker, State
 from csrm_opensearch.errors import (
     RelevanceBusyError,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from csrm.wire import MAX_PRODUCTS, MAX_QUERY_CHARS, Locale
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from csrm.wire import MAX_PRODUCTS, MAX_QUERY_CHARS, Locale
 from csrm_opensearch.errors import RequestOptionsError
 
 

@@ -15,9 +15,9 @@ from importlib.metadata import version
 from typing import Any
 
 import orjson
-from csrm.wire import MAX_BODY_BYTES, ErrorResponse, RelevanceRequest, RelevanceResponse
 from fastapi import FastAPI, Request, Response
 
+from csrm.wire import MAX_BODY_BYTES, ErrorResponse, RelevanceRequest, RelevanceResponse
 from csrm_serve import status
 from csrm_serve.body_limit import ARRIVED, BodyLimit
 from csrm_serve.cohere import RerankRequest, check_model, rerank_response

@@ -11,12 +11,12 @@ import time
 from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
 
-from csrm.errors import CsrmError, DeadlineExceededError
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
+from csrm.errors import CsrmError, DeadlineExceededError
 from csrm_serve.errors import NotReadyError, OverloadedError
 from csrm_serve.messages import Knowledge, PartState, Scored, ScoringJob
 

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 from csrm.errors import BundleError, DeadlineExceededError
 from csrm.wire import Judgment
-
 from csrm_serve.messages import Scored, ScoringJob
 
 FIRST_QUERY = ("phone case", ("Silicone case for iPhone 15, black", "Stainless steel saucepan with lid, 2 l"))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from csrm.errors import DeadlineExceededError
-
 from csrm_serve.errors import NotReadyError
 from csrm_serve.messages import Knowledge, PartState, Scored, ScoringJob
 

@@ -9,13 +9,13 @@ import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from csrm.errors import CsrmError, DeadlineExceededError, InputError
-from csrm.wire import ErrorDetail, ErrorResponse
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from csrm.errors import CsrmError, DeadlineExceededError, InputError
+from csrm.wire import ErrorDetail, ErrorResponse
 from csrm_serve.errors import (
     BadBodyError,
     BodyTooLargeError,

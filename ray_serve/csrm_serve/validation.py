@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from csrm.errors import CsrmError, InputError
-
 from csrm_serve.errors import BadBodyError
 
 SHOWN_PROBLEMS = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from csrm_opensearch.testing.errors import NodeError
 from csrm_opensearch.testing.java import Jdk, find_jdk, find_maven
 

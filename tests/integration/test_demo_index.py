@@ -7,9 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from csrm_opensearch.testing import OpenSearchNode
 from opensearchpy import OpenSearch
 
+from csrm_opensearch.testing import OpenSearchNode
 from demo.errors import ForeignIndexError
 from demo.search import connect, index_name, index_shop, search
 

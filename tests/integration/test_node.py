@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from opensearchpy import OpenSearch
+from opensearchpy.exceptions import ConnectionError as NoConnection
+
 from csrm_opensearch.testing import OpenSearchNode, opensearch_node
 from csrm_opensearch.testing.container import engine_answers
 from csrm_opensearch.testing.errors import (
@@ -23,8 +26,6 @@ from csrm_opensearch.testing.errors import (
 from csrm_opensearch.testing.home import node_home
 from csrm_opensearch.testing.java import Jdk
 from csrm_opensearch.testing.node import RERANK_PLUGINS
-from opensearchpy import OpenSearch
-from opensearchpy.exceptions import ConnectionError as NoConnection
 
 TITLES = {
     "1": "Wireless running headphones, red",

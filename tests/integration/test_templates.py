@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from opensearchpy import OpenSearch
+
 from csrm_opensearch.errors import ClusterRefusedError, TemplateConflictError, UnreachableError
 from csrm_opensearch.templates import (
     Finding,
@@ -15,7 +17,6 @@ from csrm_opensearch.templates import (
     load_templates,
 )
 from csrm_opensearch.testing import OpenSearchNode
-from opensearchpy import OpenSearch
 
 PRODUCTS = {
     "en": {"title": "Cases for running phones", "brand": "Ödla", "category": "Phones > Cases", "price": 9.9},
@@ -168,8 +169,9 @@ def test_knowledge_entries_of_every_kind(client: OpenSearch, index_name: str) ->
 
 
 def test_command(opensearch: OpenSearchNode, bare: OpenSearch) -> None:
-    from csrm_cli.commands.install import app
     from typer.testing import CliRunner
+
+    from csrm_cli.commands.install import app
 
     def run(*options: str) -> tuple[int, str]:
         result = CliRunner().invoke(app, ["templates", "--opensearch", opensearch.url, *options])

@@ -14,9 +14,10 @@ def base(
     ] = None,
 ) -> None:
     """Unpack or check the base weights, so that the first start of a server is quick."""
+    from rich.console import Console
+
     from csrm.bundle import load_bundle
     from csrm.scoring.base import prepare_base
-    from rich.console import Console
 
     console = Console(stderr=True)
     with console.status("Looking for the base weights") as status:

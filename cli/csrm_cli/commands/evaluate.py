@@ -19,12 +19,13 @@ def evaluate(
     import json
 
     import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
     from csrm.evaluation.grading import grade_rows
     from csrm.evaluation.report import report
     from csrm.model import RelevanceModel
     from csrm.training.data import read_pairs
-    from rich.console import Console
-    from rich.table import Table
 
     files = {path: read_pairs(path) for path in data}
     rows = [row for part in files.values() for row in part]
@@ -39,7 +40,10 @@ def evaluate(
 
     origin = [path for path, part in files.items() for _ in part]
     result = {
-        "files": {f"{path.parent.name}/{path.stem}": figures([source == path for source in origin]) for path in files},
+        "files": {
+            f"{path.parent.name}/{path.stem}": figures([source == path for source in origin])
+            for path in files
+        },
         "locales": {
             locale: figures([row.locale == locale for row in rows])
             for locale in sorted({row.locale for row in rows})

@@ -46,11 +46,12 @@ def serve(
         if find_spec(package) is None:
             raise MissingExtraError(package, "serve")
 
+    from rich.console import Console
+
     from csrm.bundle import load_bundle
     from csrm.scoring.base import prepare_base
     from csrm_serve.local import running
     from csrm_serve.settings import ServeSettings
-    from rich.console import Console
 
     console = Console(highlight=False)
     began = time.monotonic()

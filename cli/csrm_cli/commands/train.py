@@ -16,9 +16,10 @@ def train(
     ] = None,
 ) -> None:
     """Train a LoRA adapter by a recipe; interrupted, the same command goes on where it was."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
     from csrm.training.recipe import load_recipe
     from csrm.training.run import train as run_training
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     settings = load_recipe(recipe)
     folder = run or Path("runs") / f"{settings.name}-{settings.version}"

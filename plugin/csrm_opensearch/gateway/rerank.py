@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from csrm.wire import Judgment, RelevanceResponse
 from msgspec import Raw
 
+from csrm.wire import Judgment, RelevanceResponse
 from csrm_opensearch.errors import RelevanceError, RelevanceMissedError
 from csrm_opensearch.product_text import product_text, values_of
 from csrm_opensearch.profiles import LocaleFromField

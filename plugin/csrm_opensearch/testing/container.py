@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from csrm.errors import MissingExtraError
-
 from csrm_opensearch.testing.errors import ContainerError, PortTakenError
 from csrm_opensearch.testing.home import OPENSEARCH_VERSION, Progress
 from csrm_opensearch.testing.process import ML_SETTINGS

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from csrm.bundle import load_bundle, shipped_bundles
 from csrm.errors import BaseModelError, BundleError, InputError
 from csrm.model import RelevanceModel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from csrm.calibration import Calibration, expected_gain, fit_calibration, fit_threshold
 from csrm.errors import InputError
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from csrm.errors import BundleError
-from csrm.prompt import PromptEncoder, PromptLimits, PromptTemplate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from transformers import AutoTokenizer
 
+from csrm.errors import BundleError
+from csrm.prompt import PromptEncoder, PromptLimits, PromptTemplate
 from tests.unit.csrm.conftest import tokenizer
 
 LIMITS = PromptLimits(query_tokens=16, knowledge_tokens=40, product_tokens=24)

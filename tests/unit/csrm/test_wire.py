@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from csrm import wire
-from csrm.wire import ErrorResponse, GradeProbabilities, Judgment, RelevanceRequest, RelevanceResponse
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
+from csrm import wire
+from csrm.wire import ErrorResponse, GradeProbabilities, Judgment, RelevanceRequest, RelevanceResponse
 
 GRADES = GradeProbabilities(E=0.7, S=0.2, C=0.06, I=0.04)
 TEXTS = st.text(min_size=1, max_size=50).filter(str.strip)

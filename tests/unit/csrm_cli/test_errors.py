@@ -6,9 +6,10 @@ import errno
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import csrm.errors
 import csrm_opensearch.errors
-import pytest
 from csrm_cli.errors import EXTRAS, RUNTIME_ERRORS, explain, keep_traceback
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from csrm_cli.main import COMMANDS, load
 
 HEAVY = ("torch", "ray", "transformers", "opensearchpy", "aiohttp", "numpy", "uvicorn")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from csrm.wire import GradeProbabilities, Judgment
 from hypothesis import strategies as st
+
+from csrm.wire import GradeProbabilities, Judgment
 
 
 def judgment(

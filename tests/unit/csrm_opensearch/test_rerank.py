@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from csrm.wire import Judgment, RelevanceResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from csrm.wire import Judgment, RelevanceResponse
 from csrm_opensearch.errors import RelevanceDownError
 from csrm_opensearch.gateway.rerank import Done, Reranker
 from csrm_opensearch.profiles import Profile

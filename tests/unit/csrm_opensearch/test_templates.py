@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from csrm_opensearch.errors import ClusterTooOldError, TemplateError
 from csrm_opensearch.templates import (
     MANAGED_BY,
@@ -16,8 +19,6 @@ from csrm_opensearch.templates import (
     load_templates,
     require_version,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 names = st.text(alphabet="abcdefgh_", min_size=1, max_size=8).filter(lambda name: name != "index")
 settings = st.dictionaries(

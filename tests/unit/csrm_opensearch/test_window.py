@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from csrm.wire import Judgment
 from hypothesis import given
 from hypothesis import strategies as st
 
+from csrm.wire import Judgment
 from csrm_opensearch.window import Outcome, decide, place
 from tests.unit.csrm_opensearch.judgments import judgment, judgments
 

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from fastapi.testclient import TestClient
+
 from csrm.errors import DeadlineExceededError
 from csrm.wire import GradeProbabilities, Judgment
 from csrm_serve.api import create_api
 from csrm_serve.messages import Knowledge, PartState, Scored, ScoringJob
 from csrm_serve.scoring_queue import ScoringQueue
 from csrm_serve.service import RelevanceService
-from fastapi.testclient import TestClient
 
 
 class WordModel:

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from csrm.errors import BundleError, InputError
-from csrm.wire import MAX_QUERY_CHARS, ErrorResponse
-from csrm_serve.errors import NotReadyError, OverloadedError
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from csrm.errors import BundleError, InputError
+from csrm.wire import MAX_QUERY_CHARS, ErrorResponse
+from csrm_serve.errors import NotReadyError, OverloadedError
 
 from .conftest import MakeClient, QueueScorer
 

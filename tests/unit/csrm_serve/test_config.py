@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from csrm_serve.app import APPLICATION, CONFIG_FILE, build
-from csrm_serve.settings import ServeSettings
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
+
+from csrm_serve.app import APPLICATION, CONFIG_FILE, build
+from csrm_serve.settings import ServeSettings
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from csrm_serve.errors import NotReadyError
 from fastapi.testclient import TestClient
+
+from csrm_serve.errors import NotReadyError
 
 from .conftest import OneFact, QueueScorer, WordModel
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 import pytest
-from csrm.wire import RelevanceResponse
 from fastapi.testclient import TestClient
+
+from csrm.wire import RelevanceResponse
 
 from .conftest import OneFact, WordModel
 

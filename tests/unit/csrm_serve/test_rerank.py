@@ -6,12 +6,13 @@ import json
 import re
 
 import pytest
-from csrm_serve.cohere import RerankRequest, rerank_response
-from csrm_serve.messages import Knowledge, Scored
-from csrm_serve.service import Answer
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+
+from csrm_serve.cohere import RerankRequest, rerank_response
+from csrm_serve.messages import Knowledge, Scored
+from csrm_serve.service import Answer
 
 DOCUMENTS = ["kettle", "running shoes", "running socks"]
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+
 from csrm.errors import BundleError, DeadlineExceededError
 from csrm.wire import Judgment
 from csrm_serve.messages import ScoringJob

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from csrm.knowledge import Embedder, KnowledgeSnapshot, Retriever, load_embedder, read_entries
 
 DATA = Path(__file__).with_name("data")

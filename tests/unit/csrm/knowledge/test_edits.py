@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from csrm.knowledge.edits import edits, misspelled_in
 from hypothesis import given
 from hypothesis import strategies as st
+
+from csrm.knowledge.edits import edits, misspelled_in
 
 short = st.text("abc", max_size=7)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from csrm.errors import KnowledgeError, MissingExtraError
 from csrm.knowledge import Embedder, load_embedder
 

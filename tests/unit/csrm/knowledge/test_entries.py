@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from csrm.errors import KnowledgeError
 from csrm.knowledge import CategoryEntry, QueryEntry, TermEntry, parse_entry
 from csrm.knowledge.entries import shorten
-from hypothesis import given
-from hypothesis import strategies as st
 
 words = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp", "Zs")), min_size=1, max_size=30)
 texts = st.lists(words, min_size=1, max_size=6).map(" ".join)

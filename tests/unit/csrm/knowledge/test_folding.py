@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from csrm.knowledge.folding import Script, fold, fold_width, script, to_hiragana, writing
 from hypothesis import given
 from hypothesis import strategies as st
+
+from csrm.knowledge.folding import Script, fold, fold_width, script, to_hiragana, writing
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import datetime
 from pathlib import Path
 
 import pytest
+
 from csrm.errors import KnowledgeError
 from csrm.knowledge import CategoryEntry, QueryEntry, TermEntry, check_entries, dump_entries, read_entries
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from csrm.knowledge import Embedder
 from csrm.knowledge.language import PROBES, fit_passages, fit_queries
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from csrm.knowledge.folding import fold
-from csrm.knowledge.literal import SpellingFinder
 from hypothesis import given
 from hypothesis import strategies as st
+
+from csrm.knowledge.folding import fold
+from csrm.knowledge.literal import SpellingFinder
 
 
 def found(spelling: str, query: str) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from csrm.knowledge.ngrams import NgramIndex
 from hypothesis import given
 from hypothesis import strategies as st
+
+from csrm.knowledge.ngrams import NgramIndex
 
 short = st.text("abcd 한글カナ漢字", max_size=12)
 

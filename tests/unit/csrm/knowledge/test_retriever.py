@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+
 from csrm.knowledge import (
     CategoryEntry,
     Embedder,
@@ -91,9 +92,9 @@ def test_a_blank_query_finds_nothing(retriever: Retriever, query: str) -> None:
 
 def test_odd_queries_do_no_harm(retriever: Retriever) -> None:
     for query in ["?!", "😀😀", "\x00", "\ud83d", "a" * 10_000, "가" * 10_000, "phone case " * 900]:
-        started = time.perf_counter()
+        started = time.process_time()
         assert len(retriever.retrieve(query, "xx-unknown")) <= 4
-        assert time.perf_counter() - started < 5
+        assert time.process_time() - started < 2  # of the processor: other processes do not count
     assert ids(retriever, "airpods " + "x" * 9_000, "en")[0] == "t-airpods"
 
 

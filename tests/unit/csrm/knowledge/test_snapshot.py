@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from csrm.errors import KnowledgeError
 from csrm.knowledge import Embedder, KnowledgeSnapshot, Retriever, TermEntry
 

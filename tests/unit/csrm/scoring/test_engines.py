@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
+
 from csrm.errors import DeadlineExceededError
 from csrm.scoring.batching import batches
 from csrm.scoring.engine import NotFiniteError
 from csrm.scoring.lean import LeanGemma3Engine
 from csrm.scoring.library import LibraryEngine
-from hypothesis import given
-from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM
 
 LABELS = (259, 260, 261, 262)
 PREFIX = [1, 20, 30, 40, 50]

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from csrm.bundle import load_bundle
 from csrm.errors import InputError
 from csrm.evaluation.grading import grade_rows
@@ -17,7 +19,6 @@ from csrm.training.data import deduplicated, read_pairs, refuse_leaks
 from csrm.training.recipe import load_recipe
 from csrm.training.run import train
 from csrm.training.trainer import Progress
-from safetensors.torch import load_file
 
 GRADE_OF = {"red case": "E", "blue case": "S", "case glue": "C", "garden gnome": "I"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from csrm_opensearch.testing.errors import HomeError, MavenError
 from csrm_opensearch.testing.home import MODULES, Module, fetched_artifact, lay_out_modules, node_home
 from csrm_opensearch.testing.java import Jdk

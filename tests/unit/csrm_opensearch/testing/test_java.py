@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from csrm_opensearch.testing.errors import JavaError, MavenError
 from csrm_opensearch.testing.java import Jdk, find_jdk, find_maven, parse_java_properties
 

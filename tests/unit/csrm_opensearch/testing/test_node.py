@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+
 from csrm_opensearch.testing import opensearch_node
 from csrm_opensearch.testing.errors import NodeUrlError, NotEnoughMemoryError, PortTakenError
 from csrm_opensearch.testing.java import Jdk
