@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 200 * 2**20
 """Only requests and answers over 100 kB pass through Ray's object store."""
 
-RAY_BYTES = 1_000 * 2**20
-SCORER_BYTES = 1_500 * 2**20
-"""Memory of Ray with its dashboard, and of one scorer replica with the shipped base; measured, rounded up."""
+RAY_BYTES = 1_200 * 2**20
+SCORER_BYTES = 2_700 * 2**20
+"""Memory of Ray with its dashboard, and of one scorer replica while it loads the shipped base; measured."""
 
 STOP_TIMEOUT_S = 5.0
 

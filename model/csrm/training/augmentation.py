@@ -59,7 +59,7 @@ def knowledge_lines(rows: Sequence[LabelledPair], settings: KnowledgeSettings, s
             exclude=[{_log_id(locale, key)} for key in queries],
         )
         for key, retrieved in zip(queries, hits, strict=True):
-            found[locale, key] = [hit.entry.prompt_line(locale) for hit in retrieved]
+            found[locale, key] = [hit.line for hit in retrieved]
 
     others = [lines for lines in found.values() if lines]
     chance = random.Random(f"{seed}/knowledge")
