@@ -57,9 +57,9 @@ def test_the_whole_family_ends(tmp_path: Path, how: str) -> None:
     assert all(gone(int(pid)) for pid in pids.read_text().split())
 
 
-def test_a_command_that_ignores_term_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_ignores_term_is_killed(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    code = "import sys, demo.keeper as k; k.STOP_SECONDS = 0.5; sys.exit(k.main(sys.argv[1:]))"
+    code = "import sys, demo.keeper as k; k.STOP_SECONDS = k._LEFTOVER_SECONDS = 0.5; sys.exit(k.main(sys.argv[1:]))"
     keeper = subprocess.Popen(
         [sys.executable, "-c", code, sys.executable, "-c", FAMILY, str(pids), "stubborn"],
         stdin=subprocess.PIPE,
