@@ -37,6 +37,7 @@ def build(args: ServeSettings) -> Application:
             upscale_delay_s=10,
             downscale_delay_s=300,
         ),
+        max_constructor_retry_count=2,  # what a bundle lacks, it lacks the third time too
         max_ongoing_requests=ONGOING_PER_SCORER,
         max_queued_requests=args.max_queued_requests,
         # The model computes off the event loop, so a replica answers under load; a busy machine takes longer.

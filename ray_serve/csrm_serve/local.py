@@ -10,9 +10,11 @@ import logging
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -29,6 +31,8 @@ SCORER_BYTES = 2_700 * 2**20
 """Memory of Ray with its dashboard, and of one scorer replica while it loads the shipped base; measured."""
 
 STOP_TIMEOUT_S = 5.0
+
+_CGROUP = Path("/sys/fs/cgroup")
 
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
@@ -72,7 +76,7 @@ def running(
     if address is None:
         _need_port(host, port, "--port")
         _need_port("127.0.0.1", dashboard_port, "--dashboard-port")
-        need_memory(psutil.virtual_memory().available, settings.min_replicas)
+        need_memory(_available_bytes(), settings.min_replicas)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     say("Starting Ray" if address is None else f"Joining Ray at {address}")
@@ -97,6 +101,15 @@ def need_memory(available_bytes: int, replicas: int) -> None:
             f"Ray and {replicas} scorer replica(s) need {needed / 2**30:.1f} GB of memory and"
             f" {available_bytes / 2**30:.1f} GB are free: stop other programs, or ask for fewer replicas."
         )
+
+
+def _available_bytes() -> int:
+    """Memory this process may still get: the machine's, or its container's where that is less."""
+    available = int(psutil.virtual_memory().available)
+    with suppress(OSError, ValueError):  # no cgroup v2 here, or one without a limit ("max")
+        limit = int((_CGROUP / "memory.max").read_text())
+        available = min(available, limit - int((_CGROUP / "memory.current").read_text()))
+    return available
 
 
 def _need_port(host: str, port: int, flag: str) -> None:
@@ -141,7 +154,11 @@ def _deploy(settings: ServeSettings, host: str, port: int) -> None:
         serve.start(http_options={"host": host, "port": port, "request_timeout_s": 60})
         serve.run(build(settings), name=APPLICATION, route_prefix="/")
     except Exception as error:
-        raise StartError(_why_not(str(error))) from error
+        states = serve.status().applications
+        told = [str(error)]
+        if APPLICATION in states:
+            told += [deployment.message for deployment in states[APPLICATION].deployments.values()]
+        raise StartError(_why_not("\n".join(told))) from error
 
 
 def _stop(*, joined: bool) -> None:
@@ -158,10 +175,23 @@ def _stop(*, joined: bool) -> None:
         return
     started = psutil.Process().children(recursive=True)
     ray.shutdown()
-    _, left = psutil.wait_procs(started, timeout=STOP_TIMEOUT_S)
-    for process in left:
-        process.kill()
-    psutil.wait_procs(left, timeout=STOP_TIMEOUT_S)
+    for process in _left_after(STOP_TIMEOUT_S, started):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _left_after(timeout_s: float, processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run. A zombie does not: whoever adopted it may never ask for its exit code."""
+    until = time.monotonic() + timeout_s
+    while (processes := [one for one in processes if _runs(one)]) and time.monotonic() < until:
+        time.sleep(0.05)
+    return processes
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _why_not(message: str) -> str:
@@ -169,6 +199,10 @@ def _why_not(message: str) -> str:
     own = re.findall(r"^csrm(?:_serve)?\.errors\.\w+: (.+)$", message, flags=re.MULTILINE)
     if own:
         return str(own[-1])
+    raised = re.findall(r"^[\w.]*?(\w+Error): (?!Traceback)(.+)$", message, flags=re.MULTILINE)
+    if raised:
+        kind, reason = raised[-1]
+        return f"The application does not start: {reason} ({kind})."
     return f"The application does not start: {_first_line(message)}"
 
 

@@ -1,0 +1,68 @@
+"""Starting and stopping on this machine, as far as it needs no Ray: memory, ports, reasons, processes left."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from csrm_serve.errors import StartError
+from csrm_serve.local import RAY_BYTES, SCORER_BYTES, _left_after, _why_not, need_memory, running
+from csrm_serve.settings import ServeSettings
+
+
+def test_memory_for_every_replica_is_needed() -> None:
+    need_memory(RAY_BYTES + 2 * SCORER_BYTES, replicas=2)
+    with pytest.raises(StartError, match=r"3 scorer replica\(s\) need \d+\.\d GB"):
+        need_memory(RAY_BYTES + 2 * SCORER_BYTES, replicas=3)
+
+
+@pytest.mark.parametrize(("option", "flag"), [("port", "--port"), ("dashboard_port", "--dashboard-port")])
+def test_a_taken_port_is_named_before_anything_starts(option: str, flag: str) -> None:
+    steps: list[str] = []
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        number = taken.getsockname()[1]
+        ports = {"port": 0, "dashboard_port": 0, option: number}
+        with (
+            pytest.raises(StartError, match=f"Port {number} .* {flag}"),
+            running(ServeSettings(), say=steps.append, **ports),
+        ):
+            pass
+    assert steps == []
+
+
+def test_the_reason_is_the_replicas_own_error_and_not_the_traceback() -> None:
+    message = """Deploying application csrm failed: The deployment failed to start.
+ray::ServeReplica:csrm:Scorer.initialize_and_get_metadata() (pid=1)
+  File "deployments.py", line 40, in __init__
+csrm.errors.BundleError: The adapter does not fit the base: train it again.
+"""
+    assert _why_not(message) == "The adapter does not fit the base: train it again."
+    unforeseen = """RuntimeError: Traceback (most recent call last):
+  File "load.py", line 98
+safetensors._safetensors_rust.SafetensorError: header too large
+"""
+    assert _why_not(unforeseen) == "The application does not start: header too large (SafetensorError)."
+    assert _why_not("\n no replica\nmore") == "The application does not start: no replica"
+
+
+def test_a_process_that_ended_unasked_for_is_not_left() -> None:
+    """A zombie, as when the process that adopted it never waits, holds nothing any more."""
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        began = time.monotonic()
+        left = _left_after(1.0, [psutil.Process(ended.pid), psutil.Process(sleeping.pid)])
+        assert [process.pid for process in left] == [sleeping.pid]
+        assert time.monotonic() - began >= 1.0
+        assert psutil.Process(ended.pid).status() == psutil.STATUS_ZOMBIE
+    finally:
+        sleeping.kill()
+        sleeping.wait()
+        ended.wait()
