@@ -10,7 +10,10 @@ import typer
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="The recipe (YAML).")],
-    data: Annotated[Path, typer.Option(help="Folder that the recipe's paths start from.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(help="Folder that the recipe's paths are looked up in; may be given several times."),
+    ],
     run: Annotated[
         Path | None, typer.Option(help="Folder of the run; an interrupted run in it goes on. [runs/NAME]")
     ] = None,

@@ -28,7 +28,7 @@ class LoraSettings(_Settings):
 
 
 class DataSource(_Settings):
-    """Rows of one file; a path that is not absolute is looked up under the run's data folder."""
+    """Rows of one file; a path that is not absolute is looked up in the run's data folders."""
 
     path: Path
     repeat: int = Field(default=1, ge=1, description="How often each row is seen in an epoch.")

@@ -10,18 +10,18 @@ import json
 import logging
 import platform
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from csrm.errors import MissingExtraError
+from csrm.errors import InputError, MissingExtraError
 from csrm.training.data import LabelledPair, deduplicated, read_pairs, refuse_leaks
 from csrm.training.recipe import Recipe, Stage
 
 log = logging.getLogger(__name__)
 
 
-def stage_rows(stage: Stage, data: Path) -> list[LabelledPair]:
+def stage_rows(stage: Stage, data: Sequence[Path]) -> list[LabelledPair]:
     """Rows of a stage, repeated pairs removed (the first source wins), then repeated as the recipe says."""
     repeats: dict[tuple[str, str], int] = {}
     rows: list[LabelledPair] = []
@@ -35,13 +35,15 @@ def stage_rows(stage: Stage, data: Path) -> list[LabelledPair]:
     return [row for row in unique for _ in range(repeats[row.key])]
 
 
-def train(recipe: Recipe, run: Path, data: Path, *, on_step: Callable[[object], None] | None = None) -> Path:
+def train(
+    recipe: Recipe, run: Path, data: Sequence[Path], *, on_step: Callable[[object], None] | None = None
+) -> Path:
     """Train the adapter of a recipe.
 
     Args:
         recipe: what to train.
         run: folder of the run; an interrupted run in it is continued.
-        data: folder that the recipe's relative paths start from.
+        data: folders that the recipe's relative paths are looked up in, the first that has the file.
         on_step: called after each optimiser step with a ``trainer.Progress``.
 
     Returns:
@@ -81,8 +83,11 @@ def train(recipe: Recipe, run: Path, data: Path, *, on_step: Callable[[object], 
     return trainer.save_adapter()
 
 
-def _under(data: Path, path: Path) -> Path:
-    return path if path.is_absolute() else data / path
+def _under(data: Sequence[Path], path: Path) -> Path:
+    for folder in data:
+        if (folder / path).is_file():  # an absolute path is itself
+            return folder / path
+    raise InputError(f"The data file {path} is in none of {', '.join(map(str, data)) or 'no folders'}.")
 
 
 def _environment() -> dict[str, str]:

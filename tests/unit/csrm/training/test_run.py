@@ -60,7 +60,7 @@ class KilledError(Exception):
 def test_training_learns_and_a_killed_run_ends_the_same(data: Path) -> None:
     recipe = load_recipe(data / "recipe.yaml")
     steps: list[Progress] = []
-    whole = train(recipe, data / "whole", data, on_step=steps.append)  # type: ignore[arg-type]
+    whole = train(recipe, data / "whole", [data], on_step=steps.append)  # type: ignore[arg-type]
     assert steps[-1].step == steps[-1].steps
     assert steps[-1].loss < steps[0].loss
 
@@ -69,15 +69,15 @@ def test_training_learns_and_a_killed_run_ends_the_same(data: Path) -> None:
             raise KilledError
 
     with pytest.raises(KilledError):
-        train(recipe, data / "killed", data, on_step=kill)
-    resumed = train(recipe, data / "killed", data)
+        train(recipe, data / "killed", [data], on_step=kill)
+    resumed = train(recipe, data / "killed", [data])
     a, b = (load_file(folder / "adapter_model.safetensors") for folder in (whole, resumed))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_an_adapter_becomes_a_bundle(data: Path, tiny_bases: dict[str, Path]) -> None:
-    adapter = train(load_recipe(data / "recipe.yaml"), data / "run", data)
+    adapter = train(load_recipe(data / "recipe.yaml"), data / "run", [data])
     start = data / "start"
     start.mkdir()
     manifest = {"name": "tiny", "version": 1, "base": str(tiny_bases["gemma3"])}
