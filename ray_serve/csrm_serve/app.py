@@ -3,7 +3,7 @@
 Which deployments there are, and their options; a config YAML (`config.yaml` here) may override them.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: Serve validates a config's `args` by the annotation of `build`.
 
 from pathlib import Path
 

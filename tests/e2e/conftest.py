@@ -44,6 +44,11 @@ class Relevance:
         self._service = Service("Ray Serve", arguments, self.logs / "serve.log")
         self._service.wait_ready(f"{self.url}/readyz", READY_SECONDS)
 
+    def ensure_ready(self) -> None:
+        """Start it if it does not run: the first test of a session, or the one after a crash, does."""
+        if self._service is None:
+            self.start()
+
     def stop(self) -> None:
         if self._service is not None:
             self._service.stop()
@@ -58,25 +63,22 @@ class Relevance:
                     process.kill()
         self.stop()
 
-    def running(self) -> list[psutil.Process]:
-        """The command, Ray and its workers, as far as they are descendants of this test session."""
-        found = []
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if "ray" in " ".join([process.name(), *process.cmdline()]).lower():
-                    found.append(process)
-        return found
-
 
 @pytest.fixture(scope="session")
-def relevance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relevance]:
-    """The relevance service, ready."""
+def relevance_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relevance]:
+    """The relevance service of the session, started by the first test that needs it."""
     service = Relevance(tmp_path_factory.mktemp("serve"))
     try:
-        service.start()
         yield service
     finally:
         service.stop()
+
+
+@pytest.fixture
+def relevance(relevance_process: Relevance) -> Relevance:
+    """The relevance service, ready."""
+    relevance_process.ensure_ready()
+    return relevance_process
 
 
 @pytest.fixture
@@ -129,8 +131,8 @@ def running_gateway(opensearch_url: str, relevance_url: str, folder: Path) -> It
 
 @pytest.fixture(scope="session")
 def gateway(
-    opensearch: OpenSearchNode, relevance: Relevance, tmp_path_factory: pytest.TempPathFactory
+    opensearch: OpenSearchNode, relevance_process: Relevance, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The URL of a gateway before the session's OpenSearch and relevance service."""
-    with running_gateway(opensearch.url, relevance.url, tmp_path_factory.mktemp("gateway")) as url:
+    """The URL of a gateway before the session's OpenSearch and relevance service, whether that runs or not."""
+    with running_gateway(opensearch.url, relevance_process.url, tmp_path_factory.mktemp("gateway")) as url:
         yield url

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -27,6 +29,11 @@ def test_its_arguments_are_settings_and_say_the_defaults(config: ServeDeploySche
     arguments = config.applications[0].args
     settings = ServeSettings.model_validate(arguments)
     assert settings == ServeSettings()
+
+
+def test_serve_finds_the_settings_in_the_builders_signature() -> None:
+    """Serve makes the model of `args` from the annotation itself; a string there it passes over."""
+    assert inspect.signature(build).parameters["args"].annotation is ServeSettings
 
 
 def test_it_names_the_deployments_of_the_application(config: ServeDeploySchema) -> None:
