@@ -107,9 +107,9 @@ def word_service(port: int = 0) -> Iterator[WordService]:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/relevance", service.relevance)
         app.router.add_get("/readyz", service.ready)
-        runner = web.AppRunner(app, handler_cancellation=True)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=0.1)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         service.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         started.set()
