@@ -1,7 +1,7 @@
 """The HTTP API of the relevance service: routes, and nothing that a route does not need.
 
     POST /v1/relevance   grades, score, irrelevance and decision of every product
-    POST /v2/rerank      the same model in Cohere's shape
+    POST /v2/rerank      the same model in Cohere's shape; /v1/rerank too
     GET  /v1/models      what is served
     GET  /healthz        the process answers
     GET  /readyz         a query would be answered now, or why not
@@ -22,7 +22,8 @@ from csrm_serve import status
 from csrm_serve.body_limit import ARRIVED, BodyLimit
 from csrm_serve.cohere import RerankRequest, check_model, rerank_response
 from csrm_serve.errors import NotReadyError
-from csrm_serve.service import RelevanceService
+from csrm_serve.messages import Knowledge, Scored
+from csrm_serve.service import Answer, RelevanceService
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorResponse, "description": description}
@@ -91,15 +92,27 @@ def create_api(service: RelevanceService, *, max_body_bytes: int = MAX_BODY_BYTE
             }
         )
 
+    async def ranked(body: RerankRequest, request: Request, version: str) -> Response:
+        if body.model is not None:
+            check_model(body.model, await service.model())
+        texts = [body.documents[index] for index in body.with_text]
+        if texts:
+            answer = await service.judge(
+                body.query, texts, locale=body.locale, arrived=request.scope["state"][ARRIVED]
+            )
+        else:  # nothing to judge
+            answer = Answer(Scored(await service.model(), 0.0, [], {}), Knowledge(), {})
+        return _json(rerank_response(body, answer, version=version))
+
+    @app.post("/v1/rerank", responses=_ERRORS, openapi_extra=_example(_RERANK_EXAMPLE))
+    async def rerank_v1(body: RerankRequest, request: Request) -> Response:
+        """Rank documents as Cohere's v1 API does, best first."""
+        return await ranked(body, request, "1")
+
     @app.post("/v2/rerank", responses=_ERRORS, openapi_extra=_example(_RERANK_EXAMPLE))
     async def rerank(body: RerankRequest, request: Request) -> Response:
         """Rank documents as Cohere's v2 API does, best first."""
-        if body.model is not None:
-            check_model(body.model, await service.model())
-        answer = await service.judge(
-            body.query, body.documents, locale=body.locale, arrived=request.scope["state"][ARRIVED]
-        )
-        return _json(rerank_response(body, answer))
+        return await ranked(body, request, "2")
 
     @app.get("/v1/models", responses={503: _ERRORS[503]})
     async def models() -> Response:

@@ -1,7 +1,8 @@
-"""Cohere's rerank API (v2), as clients of rerankers speak it: requests read, answers written. Pure.
+"""Cohere's rerank API (v1 and v2), as clients of rerankers speak it: requests read, answers written. Pure.
 
 Shape: https://docs.cohere.com/reference/rerank. Every document comes back unless ``top_n`` is given, indexes
-are integers, and a score is a JSON float of at most six digits: OpenSearch's own rerank needs all three.
+are integers, and a score is a JSON float of at most six digits: OpenSearch's own rerank needs all three. It
+also sends an empty text for a product without the fields; that one ranks last instead of failing the others.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from csrm_serve.service import Answer
 
 SCORE_DIGITS = 6
 
-_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PRODUCT_CHARS)]
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_PRODUCT_CHARS)]
 
 
 class _Cohere(BaseModel):
@@ -43,7 +44,7 @@ _Document = Annotated[_Text, BeforeValidator(_text_of, json_schema_input_type=st
 
 
 class RerankRequest(_Cohere):
-    """One query and the documents to rank for it (``POST /v2/rerank``)."""
+    """One query and the documents to rank for it (``POST /v1/rerank`` and ``/v2/rerank``)."""
 
     model: str | None = Field(default=None, description="As /v1/models names it; the served model if null.")
     query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARS)]
@@ -53,6 +54,11 @@ class RerankRequest(_Cohere):
         default=False, description="Return the text of each document with its score."
     )
     locale: Locale | None = Field(default=None, description="Language of the shop; not part of Cohere's API.")
+
+    @property
+    def with_text(self) -> list[int]:
+        """The places of the documents that can be judged: those that are not blank."""
+        return [index for index, text in enumerate(self.documents) if text]
 
 
 def check_model(asked: str | None, served: str) -> None:
@@ -65,17 +71,25 @@ def check_model(asked: str | None, served: str) -> None:
         raise UnknownModelError(f"This service has no such model: ask for {served}, or leave model out.")
 
 
-def rerank_response(request: RerankRequest, answer: Answer) -> dict[str, Any]:
-    """The JSON object of an answer, best document first; equal scores keep the order of the request."""
-    ranked = sorted(answer.scored.results, key=lambda judgment: -judgment["score"])
+def rerank_response(request: RerankRequest, answer: Answer, *, version: str) -> dict[str, Any]:
+    """The JSON object of an answer, best document first; equal scores keep the order of the request.
+
+    Args:
+        answer: the judgments of the documents ``with_text``, in their order. Blank documents come last.
+        version: of Cohere's API, ``1`` or ``2``.
+    """
+    places = request.with_text
+    scores = {places[judgment["index"]]: judgment["score"] for judgment in answer.scored.results}
+    order = sorted(places, key=lambda index: -scores[index])
+    order += [index for index in range(len(request.documents)) if index not in scores]
     results = []
-    for judgment in ranked[: request.top_n]:
-        result = {
-            "index": judgment["index"],
-            "relevance_score": float(round(judgment["score"], SCORE_DIGITS)),
+    for index in order[: request.top_n]:
+        result: dict[str, Any] = {
+            "index": index,
+            "relevance_score": float(round(scores.get(index, 0.0), SCORE_DIGITS)),
         }
         if request.return_documents:
-            result["document"] = {"text": request.documents[judgment["index"]]}
+            result["document"] = {"text": request.documents[index]}
         results.append(result)
-    meta = {"api_version": {"version": "2"}, "model": answer.scored.model}
+    meta = {"api_version": {"version": version}, "model": answer.scored.model}
     return {"id": str(uuid.uuid4()), "results": results, "meta": meta}
