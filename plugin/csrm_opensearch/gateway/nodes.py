@@ -127,13 +127,19 @@ class Nodes:
         """
         headers = _request_headers(exchange.headers, _PACKING | {b"accept-encoding"})
         headers.setdefault("content-type", "application/json")
-        response = await self._send(exchange.method, target, headers, body)
-        try:
-            whole = await response.read()
-        except (aiohttp.ClientError, OSError) as error:
-            raise BrokenAnswerError(f"OpenSearch at {response.url.origin()} hung up: {error}") from error
-        finally:
-            response.release()
+        for last in (False, True):  # a search only reads: asked again where a node hung up in its answer
+            response = await self._send(exchange.method, target, headers, body)
+            try:
+                whole = await response.read()
+                break
+            except (aiohttp.ClientError, OSError) as error:
+                if last:
+                    raise BrokenAnswerError(
+                        f"OpenSearch at {response.url.origin()} hung up: {error}"
+                    ) from error
+                self._first += 1
+            finally:
+                response.release()
         return Fetched(response.status, _answer_headers(response, _PACKING), whole)
 
     async def reachable(self) -> bool:
@@ -150,10 +156,15 @@ class Nodes:
     async def _send(
         self, method: str, target: str, headers: CIMultiDict[str], body: bytes | AsyncIterable[bytes] | None
     ) -> aiohttp.ClientResponse:
-        """The answer of the first node that can be reached, beginning with the one that answered last."""
+        """The answer of the first node that can be reached, beginning with the one that answered last.
+
+        A request that a node may have begun to carry out is sent to another only if it just reads; with one
+        node that other is the same node, on a fresh connection.
+        """
         assert self._session is not None, "use 'async with'"
+        again = _only_reads(method, target) and not isinstance(body, AsyncIterable)
         problem: Exception | None = None
-        for turn in range(len(self._urls)):
+        for turn in range(max(2, len(self._urls)) if again else len(self._urls)):
             place = (self._first + turn) % len(self._urls)
             url = URL(self._urls[place] + target, encoded=True)
             try:
@@ -168,15 +179,29 @@ class Nodes:
                 continue
             except (aiohttp.ClientError, OSError) as error:
                 what = str(error) or type(error).__name__
-                raise BrokenAnswerError(
+                problem = BrokenAnswerError(
                     f"OpenSearch at {self._urls[place]} hung up before it answered: {what}"
-                ) from error
+                )
+                if not again:
+                    raise problem from error
+                continue
             self._first = place
             return response
+        if isinstance(problem, BrokenAnswerError):
+            raise problem
         nodes = " or ".join(self._urls)
         raise UnreachableError(
             f"No connection to OpenSearch at {nodes}: start it or correct its address."
         ) from problem
+
+
+def _only_reads(method: str, target: str) -> bool:
+    """Whether a request changes nothing in OpenSearch, so that it can be sent twice."""
+    return method in {"GET", "HEAD"} or target.partition("?")[0].rpartition("/")[2] in {
+        "_search",
+        "_msearch",
+        "_count",
+    }
 
 
 def _request_headers(headers: Headers, but: Iterable[bytes]) -> CIMultiDict[str]:

@@ -13,6 +13,7 @@ import uvicorn
 
 from csrm_opensearch.errors import ListenError
 from csrm_opensearch.gateway.app import Gateway
+from csrm_opensearch.gateway.connection import Connection
 from csrm_opensearch.profiles import GatewaySettings
 
 log = logging.getLogger(__name__)
@@ -53,9 +54,18 @@ def serve(
         ListenError: the address cannot be had.
     """
     listener = listen(host, port)
-    config = uvicorn.Config(
-        Gateway(settings),
-        http="httptools",
+    config = server_config(Gateway(settings), log_level=log_level)
+    if started:
+        name = f"[{host}]" if ":" in host else host
+        started(f"http://{name}:{listener.getsockname()[1]}")
+    _Server(config).run(sockets=[listener])
+
+
+def server_config(app: Gateway, *, log_level: str = "warning") -> uvicorn.Config:
+    """How uvicorn serves the gateway: headers come from OpenSearch alone, heads of requests have limits."""
+    return uvicorn.Config(
+        app,
+        http=Connection,
         loop="uvloop",
         lifespan="on",
         log_level=log_level,
@@ -65,10 +75,6 @@ def serve(
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    if started:
-        name = f"[{host}]" if ":" in host else host
-        started(f"http://{name}:{listener.getsockname()[1]}")
-    _Server(config).run(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from csrm_opensearch.gateway import Gateway
-from csrm_opensearch.gateway.server import listen
+from csrm_opensearch.gateway.server import listen, server_config
 from csrm_opensearch.profiles import GatewaySettings
 
 
@@ -27,17 +27,7 @@ from csrm_opensearch.profiles import GatewaySettings
 def running_gateway(settings: GatewaySettings) -> Iterator[str]:
     """The gateway's URL; it is stopped at the end."""
     listener = listen("127.0.0.1", 0)
-    config = uvicorn.Config(
-        Gateway(settings),
-        http="httptools",
-        loop="uvloop",
-        lifespan="on",
-        log_config=None,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(Gateway(settings)))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     until = time.monotonic() + 10
