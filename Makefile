@@ -19,8 +19,8 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
-demo: $(STAMP) ## the whole product on the demo shop, up until Ctrl-C (ONCE=1: stops by itself, figures in build/demo)
-	@$(BIN)/python -m demo $(if $(filter-out 0,$(ONCE)),--once)
+demo: $(STAMP) ## the whole product on the demo shop, up until Ctrl-C (ONCE=1: ends by itself; QUERIES=n: the first n of a locale)
+	@$(BIN)/python -m demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(QUERIES),--queries $(QUERIES))
 
 .PHONY: test
 test: lint types ## lint, types, then unit, integration and end-to-end tests

@@ -31,7 +31,13 @@ def main() -> int:
     """
     parser = argparse.ArgumentParser(prog="make demo", description="CSRM on the demo shop, every part real.")
     parser.add_argument("--once", action="store_true", help="stop after the report, as without a terminal")
-    once = parser.parse_args().once or not (sys.stdin.isatty() and sys.stdout.isatty())
+    parser.add_argument(
+        "--queries", type=int, metavar="N", help="only the first N of each locale, for a quick look"
+    )
+    options = parser.parse_args()
+    if options.queries is not None and options.queries < 1:
+        parser.error("--queries: at least 1")
+    once = options.once or not (sys.stdin.isatty() and sys.stdout.isatty())
     console = screen.make_console()
     _log_to_file()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -40,7 +46,7 @@ def main() -> int:
         with ExitStack() as servers:
             try:
                 urls = run.start(servers, console)
-                run.save(run.measure(urls, console))
+                run.save(run.measure(urls, console, options.queries))
                 console.print(f"\nFigures: {run.REPORT.relative_to(ROOT)}")
                 if not once:
                     _stay(urls, console)

@@ -95,8 +95,11 @@ def start(stack: ExitStack, console: Console) -> Urls:
     return urls
 
 
-def measure(urls: Urls, console: Console) -> dict[str, Any]:
+def measure(urls: Urls, console: Console, most: int | None = None) -> dict[str, Any]:
     """Ask every query directly and through the gateway, print what is telling, and return the report.
+
+    Args:
+        most: ask only the first so many queries of each locale; all where null.
 
     Raises:
         ServiceError: the gateway reranked no query of the first locale.
@@ -106,7 +109,7 @@ def measure(urls: Urls, console: Console) -> dict[str, Any]:
     outcomes: list[Outcome] = []
     first_result_s: float | None = None
     for locale in LOCALES:
-        asked = queries(locale)
+        asked = queries(locale)[:most]
         answered: list[Outcome] = []
         with screen.counter(console, f"Queries {locale}", len(asked)) as advance:
             for query in asked:
@@ -128,7 +131,7 @@ def measure(urls: Urls, console: Console) -> dict[str, Any]:
         "window": window,
         "first_result_s": first_result_s,
         "machine": machine.describe(),
-        "command": "make demo ONCE=1",
+        "command": "make demo ONCE=1" + (f" QUERIES={most}" if most else ""),
     }
     console.print(screen.figures_table(result), screen.legend(outcomes))
     return result

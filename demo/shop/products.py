@@ -113,30 +113,39 @@ def _draw(family: Family, index: int, attempt: int) -> Facts:
     if not draw.chance(0.5, *seed, "with aside"):
         aside = None
     return Facts(
-        id=product_id, family=family.id, brand=maker, attributes=values, features=_consistent(features),
+        id=product_id, family=family.id, brand=maker, attributes=values, features=_consistent(values, features),
         device=device, fits=fits, line=line, aside=aside,
     )  # fmt: skip
 
 
-_CONTRARY = (("spf50", "spf30"), ("warm", "daylight"), ("usb_c", "lightning"), ("wallet", "magsafe"))
+_CONTRARY = (
+    ("spf50", "spf30"),
+    ("warm", "daylight"),
+    ("usb_c", "lightning"),
+    ("wallet", "magsafe"),
+    ("wired", "bluetooth"),
+    ("wired", "rechargeable"),
+    ("ceramic", "damascus"),
+    ("digital", "chrono"),
+    ("silica", "clumping"),
+)
 
 
-def _consistent(features: tuple[str, ...]) -> tuple[str, ...]:
-    """Without the second of two features that contradict each other."""
-    return tuple(
-        feature
-        for place, feature in enumerate(features)
-        if not any({feature, earlier} == set(pair) for earlier in features[:place] for pair in _CONTRARY)
-    )
+def _consistent(attributes: dict[str, str], features: tuple[str, ...]) -> tuple[str, ...]:
+    """Without the features that contradict an attribute or an earlier feature."""
+    kept: list[str] = []
+    for feature in features:
+        stated = {*attributes.values(), *kept}
+        if not any(feature in pair and stated & (set(pair) - {feature}) for pair in _CONTRARY):
+            kept.append(feature)
+    return tuple(kept)
 
 
 def _turn(choices: tuple[str, ...], index: int, family: str, axis: str) -> str:
     """Choices in turn, each round in another order."""
     round_, place = divmod(index, len(choices))
-    order = draw.shuffled(
-        range(len(choices)), family, axis, round_
-    )  # a value may be listed twice to come often
-    return choices[order[place]]
+    # Places, not values, are shuffled: a value that is listed twice comes twice as often.
+    return choices[draw.shuffled(range(len(choices)), family, axis, round_)[place]]
 
 
 def _prices(family: Family, product_id: str) -> dict[str, float]:

@@ -6,6 +6,7 @@ Knows queries and their intents; judges nothing.
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -45,7 +46,9 @@ class ShopQuery(BaseModel):
     held_out: bool
 
 
-class _Row(BaseModel):
+class QueryRow(BaseModel):
+    """One query as the file has it, said in every locale."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
@@ -78,9 +81,17 @@ def queries(locale: str) -> tuple[ShopQuery, ...]:
 
 
 @cache
-def _rows() -> tuple[_Row, ...]:
-    path = DATA / "queries.yaml"
-    rows: tuple[_Row, ...] = checked(tuple[_Row, ...], read(path), path)
+def _rows() -> tuple[QueryRow, ...]:
+    return read_queries(DATA / "queries.yaml")
+
+
+def read_queries(path: Path) -> tuple[QueryRow, ...]:
+    """The rows of a file of queries.
+
+    Raises:
+        ShopDataError: a row is wrong, or asks for what no product of the shop can have; the message names it.
+    """
+    rows: tuple[QueryRow, ...] = checked(tuple[QueryRow, ...], read(path), path)
     for row in rows:
         unknown = _unknown(row.intent)
         if unknown:
