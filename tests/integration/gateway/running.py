@@ -8,6 +8,7 @@ import gzip
 import http.client
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -96,10 +97,14 @@ def call(
 
 
 class Wire:
-    """A TCP wire between the gateway and OpenSearch; ``cut`` closes its ends, ``mend`` opens it again."""
+    """A TCP wire between the gateway and OpenSearch; ``cut`` closes its ends, ``mend`` opens it again.
 
-    def __init__(self, url: str) -> None:
+    Its near end speaks TLS where a context is given, as an OpenSearch with certificates does.
+    """
+
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
+        self._tls = tls
         self._far = (parts.hostname or "127.0.0.1", parts.port or 9200)
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -108,7 +113,7 @@ class Wire:
         self._thread.start()
         self.port = 0
         self.mend()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
 
     def mend(self) -> None:
         self._run(self._open())
@@ -125,7 +130,7 @@ class Wire:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _open(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
@@ -156,5 +161,5 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
     while data := await source.read(65536):
         sink.write(data)
         await sink.drain()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, NotImplementedError):  # TLS has no half-closed connection
         sink.write_eof()

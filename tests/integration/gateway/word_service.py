@@ -54,6 +54,10 @@ class WordService:
                 answer = judged(asked) | {"a_field_of_tomorrow": 1}
                 answer["results"][0]["another"] = True
                 return web.json_response(answer)
+            case "hangs-up":
+                if request.transport:
+                    request.transport.abort()
+                return web.Response()
             case "refuses":
                 return web.json_response({"error": {"type": "input", "reason": "no"}}, status=422)
             case _:
