@@ -26,6 +26,7 @@ from csrm_opensearch.testing.errors import (
 from csrm_opensearch.testing.home import node_home
 from csrm_opensearch.testing.java import Jdk
 from csrm_opensearch.testing.node import RERANK_PLUGINS
+from csrm_opensearch.testing.releases import OPENSEARCH_VERSION, RELEASES
 
 TITLES = {
     "1": "Wireless running headphones, red",
@@ -244,7 +245,14 @@ def test_two_at_once_make_one_home(jdk: Jdk, tmp_path: Path) -> None:
     steps: list[str] = []
     with ThreadPoolExecutor(2) as pool:
         tasks = [
-            pool.submit(node_home, jdk, plugins=False, progress=steps.append, cache=tmp_path)
+            pool.submit(
+                node_home,
+                jdk,
+                RELEASES[OPENSEARCH_VERSION],
+                plugins=False,
+                progress=steps.append,
+                cache=tmp_path,
+            )
             for _ in range(2)
         ]
         first, second = (task.result() for task in tasks)
@@ -254,10 +262,10 @@ def test_two_at_once_make_one_home(jdk: Jdk, tmp_path: Path) -> None:
 
 
 def test_home_that_is_there_needs_no_maven(jdk: Jdk, monkeypatch: pytest.MonkeyPatch) -> None:
-    node_home(jdk, plugins=False, progress=lambda _: None)
+    node_home(jdk, RELEASES[OPENSEARCH_VERSION], plugins=False, progress=lambda _: None)
     monkeypatch.setenv("PATH", "")
     steps: list[str] = []
-    node_home(jdk, plugins=False, progress=steps.append)
+    node_home(jdk, RELEASES[OPENSEARCH_VERSION], plugins=False, progress=steps.append)
     assert steps == []
 
 

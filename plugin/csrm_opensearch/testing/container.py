@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from typing import Any
 
 from csrm.errors import MissingExtraError
 from csrm_opensearch.testing.errors import ContainerError, PortTakenError
-from csrm_opensearch.testing.home import OPENSEARCH_VERSION, Progress
-from csrm_opensearch.testing.process import ML_SETTINGS
+from csrm_opensearch.testing.home import Progress
 
-IMAGE = f"opensearchproject/opensearch:{OPENSEARCH_VERSION}"
+IMAGE = "opensearchproject/opensearch"
 _HTTP_PORT = 9200
 
 
@@ -21,6 +19,7 @@ _HTTP_PORT = 9200
 class NodeContainer:
     """A node in a container that was started; whether it answers yet is for the caller to ask."""
 
+    image: str
     url: str
     stop: Callable[[], None]
     log_tail: Callable[[], str]
@@ -42,7 +41,7 @@ def engine_answers() -> bool:
         return False
 
 
-def start_container(*, plugins: bool, port: int | None, heap_mb: int, progress: Progress) -> NodeContainer:
+def start_container(version: str, *, port: int | None, heap_mb: int, progress: Progress) -> NodeContainer:
     """Starts the official image with its security plugin off, on 127.0.0.1.
 
     Raises:
@@ -54,18 +53,15 @@ def start_container(*, plugins: bool, port: int | None, heap_mb: int, progress: 
         from testcontainers.core.container import DockerContainer
     except ImportError as error:
         raise MissingExtraError("testcontainers", "dev") from error
-    settings: dict[str, object] = {"discovery.type": "single-node"}
-    if plugins:
-        settings |= ML_SETTINGS
-    progress(f"Starting {IMAGE} (fetched first, if this machine does not have it)")
+    image = f"{IMAGE}:{version}"
+    progress(f"Starting {image} (fetched first, if this machine does not have it)")
     container = None
     try:
-        container = DockerContainer(IMAGE)
+        container = DockerContainer(image)
         container.with_env("DISABLE_SECURITY_PLUGIN", "true")
         container.with_env("DISABLE_INSTALL_DEMO_CONFIG", "true")
         container.with_env("OPENSEARCH_JAVA_OPTS", f"-Xms{heap_mb}m -Xmx{heap_mb}m")
-        for name, value in settings.items():
-            container.with_env(name, value if isinstance(value, str) else json.dumps(value))
+        container.with_env("discovery.type", "single-node")
         # A node without a password is for this machine only; with no port the engine chooses one. An engine
         # on another machine has to publish it there.
         here = container.get_docker_client().host() in ("localhost", "127.0.0.1")
@@ -79,11 +75,11 @@ def start_container(*, plugins: bool, port: int | None, heap_mb: int, progress: 
         if port is not None and re.search(r"already (allocated|in use)", str(error)):
             raise PortTakenError(port) from error
         raise ContainerError(
-            f"The container engine could not start {IMAGE}: check that it can fetch images, or set "
+            f"The container engine could not start {image}: check that it can fetch images, or set "
             f"OPENSEARCH_URL to a node that runs ({' '.join(str(error).split())})."
         ) from error
 
     def log_tail() -> str:
         return b"".join(container.get_logs()).decode(errors="replace")[-2000:]
 
-    return NodeContainer(url=url, stop=container.stop, log_tail=log_tail)
+    return NodeContainer(image=image, url=url, stop=container.stop, log_tail=log_tail)

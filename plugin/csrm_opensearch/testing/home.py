@@ -25,9 +25,7 @@ from filelock import FileLock
 
 from csrm_opensearch.testing.errors import HomeError, JavaError, MavenError
 from csrm_opensearch.testing.java import Jdk, find_maven
-
-# The last version of which Maven Central has every plugin of the rerank stack.
-OPENSEARCH_VERSION = "2.19.1"
+from csrm_opensearch.testing.releases import Release
 
 Progress = Callable[[str], None]
 
@@ -40,6 +38,7 @@ class Module:
     """A module as OpenSearch loads it from ``modules/NAME``; its Maven jars come without this descriptor.
 
     Attributes:
+        classname: as 2.x has it.
         jars: name patterns of its jars; those that the server has already are left out.
     """
 
@@ -48,17 +47,20 @@ class Module:
     jars: tuple[str, ...]
     extends: str = ""
 
-    def descriptor(self, version: str) -> str:
+    def descriptor(self, release: Release) -> str:
         return (
-            f"name={self.name}\ndescription={self.name}\nversion={version}\nopensearch.version={version}\n"
-            f"java.version=11\nclassname={self.classname}\nextended.plugins={self.extends}\n"
+            f"name={self.name}\ndescription={self.name}\nversion={release.version}\n"
+            f"opensearch.version={release.version}\njava.version=11\n"
+            f"classname={release.module_class(self.classname)}\nextended.plugins={self.extends}\n"
             "has.native.controller=false\n"
         )
 
 
 MODULES = (
     Module(
-        "transport-netty4", "org.opensearch.transport.Netty4Plugin", ("transport-netty4-client-*", "netty-*")
+        "transport-netty4",
+        "org.opensearch.transport.Netty4Plugin",
+        ("transport-netty4-client-*", "*netty[-4]*"),
     ),
     Module(
         "aggs-matrix-stats",
@@ -96,16 +98,25 @@ MODULES = (
         "org.opensearch.index.reindex.ReindexPlugin",
         ("reindex-client-*", "opensearch-rest-client-*", "opensearch-ssl-config-*", "http*", "commons-*"),
     ),
+    Module(
+        "search-pipeline-common",
+        "org.opensearch.search.pipeline.common.SearchPipelineCommonModulePlugin",
+        ("search-pipeline-common-*",),
+        extends="lang-painless",
+    ),
 )
 
 
-def node_home(jdk: Jdk, *, plugins: bool, progress: Progress, cache: Path | None = None) -> Path:
+def node_home(
+    jdk: Jdk, release: Release, *, plugins: bool, progress: Progress, cache: Path | None = None
+) -> Path:
     """The home folder of a local node, put together if this machine does not have it yet.
 
     Two processes that ask at once make it once; one that is interrupted leaves nothing half made behind.
 
     Args:
-        jdk: compiles the launcher and runs Maven.
+        jdk: compiles the launcher and runs Maven; new enough for the release.
+        release: of :mod:`csrm_opensearch.testing.releases`.
         plugins: with job-scheduler, k-NN, neural-search and ml-commons.
         cache: folder to keep homes in; the user's cache folder by default.
 
@@ -116,7 +127,7 @@ def node_home(jdk: Jdk, *, plugins: bool, progress: Progress, cache: Path | None
     """
     root = cache or platformdirs.user_cache_path("csrm-opensearch") / "opensearch"
     kind = "plugins" if plugins else "plain"
-    home = root / f"{OPENSEARCH_VERSION}-{kind}-{_recipe_hash()}"
+    home = root / f"{release.version}-{kind}-{_recipe_hash(release)}"
     if home.is_dir():
         return home
     try:
@@ -126,7 +137,7 @@ def node_home(jdk: Jdk, *, plugins: bool, progress: Progress, cache: Path | None
                 return home
             with tempfile.TemporaryDirectory(dir=root, prefix="making-") as folder:
                 making = Path(folder) / "home"
-                _make(making, jdk, plugins, progress)
+                _make(making, jdk, release, plugins, progress)
                 making.rename(home)
     except OSError as error:
         raise HomeError(
@@ -136,32 +147,37 @@ def node_home(jdk: Jdk, *, plugins: bool, progress: Progress, cache: Path | None
     return home
 
 
-def _recipe_hash() -> str:
+def _recipe_hash(release: Release) -> str:
     """Changes when anything that a home is made from changes, so an upgrade never meets an old home."""
-    recipe = hashlib.sha256(repr(MODULES).encode())
+    recipe = hashlib.sha256(repr((MODULES, release)).encode())
     for name in ("pom.xml", "LocalNode.java"):
         recipe.update((_ASSETS / name).read_bytes())
     return recipe.hexdigest()[:8]
 
 
-def _make(home: Path, jdk: Jdk, plugins: bool, progress: Progress) -> None:
+def _make(home: Path, jdk: Jdk, release: Release, plugins: bool, progress: Progress) -> None:
     home.mkdir()
     (home / "plugins").mkdir()  # OpenSearch wants the folder, even an empty one
-    _fetch(home, jdk, plugins, progress)
-    progress(f"Putting OpenSearch {OPENSEARCH_VERSION} together")
-    lay_out_modules(MODULES, pool=home / "pool", home=home, version=OPENSEARCH_VERSION)
+    _fetch(home, jdk, release, plugins, progress)
+    progress(f"Putting OpenSearch {release.version} together")
+    lay_out_modules(MODULES, pool=home / "pool", home=home, release=release)
     shutil.rmtree(home / "pool")
     shutil.rmtree(home / "target", ignore_errors=True)
     _compile_launcher(home, jdk)
 
 
-def _fetch(home: Path, jdk: Jdk, plugins: bool, progress: Progress) -> None:
+def _fetch(home: Path, jdk: Jdk, release: Release, plugins: bool, progress: Progress) -> None:
     maven = find_maven()
-    what = f"OpenSearch {OPENSEARCH_VERSION}{' and its plugins' if plugins else ''}"
+    what = f"OpenSearch {release.version}{' and its plugins' if plugins else ''}"
     progress(f"Fetching {what} with Maven, once")
     pom = home / "pom.xml"
     pom.write_bytes((_ASSETS / "pom.xml").read_bytes())
-    command = [str(maven), "-B", "-f", str(pom), f"-Dopensearch.version={OPENSEARCH_VERSION}", "package"]
+    versions = (
+        f"-Dopensearch.version={release.version}",
+        f"-Dlog4j.version={release.log4j}",
+        f"-Dpipelines.version={release.pipelines}",
+    )
+    command = [str(maven), "-B", "-f", str(pom), *versions, "package"]
     if plugins:
         command.append("-Pplugins")
     maven_run = subprocess.Popen(
@@ -196,7 +212,7 @@ def _fetch(home: Path, jdk: Jdk, plugins: bool, progress: Progress) -> None:
     if code != 0:
         reason = complaints[0] if complaints else f"exit code {code}"
         raise MavenError(
-            f"Maven could not fetch OpenSearch {OPENSEARCH_VERSION}: check the network and your Maven "
+            f"Maven could not fetch OpenSearch {release.version}: check the network and your Maven "
             f"settings, then try again ({reason})."
         )
 
@@ -211,7 +227,7 @@ def fetched_artifact(line: str) -> str | None:
     return match[1] if match else None
 
 
-def lay_out_modules(modules: Iterable[Module], *, pool: Path, home: Path, version: str) -> None:
+def lay_out_modules(modules: Iterable[Module], *, pool: Path, home: Path, release: Release) -> None:
     """Sorts the jars of ``pool`` into ``home/modules/NAME`` and writes each module's descriptor.
 
     Raises:
@@ -221,7 +237,7 @@ def lay_out_modules(modules: Iterable[Module], *, pool: Path, home: Path, versio
     for module in modules:
         folder = home / "modules" / module.name
         folder.mkdir(parents=True)
-        (folder / "plugin-descriptor.properties").write_text(module.descriptor(version))
+        (folder / "plugin-descriptor.properties").write_text(module.descriptor(release))
         for pattern in module.jars:
             jars = list(pool.glob(f"{pattern}.jar"))
             if not jars:

@@ -12,6 +12,8 @@ from pathlib import Path
 from csrm_opensearch.testing.errors import JavaError, MavenError
 
 MINIMUM_JAVA = 17
+INSTALLED = Path("/usr/lib/jvm")
+"""Where Linux distributions put their JDKs."""
 _DOCKER_INSTEAD = "or start a Docker engine, or set OPENSEARCH_URL to a node that runs"
 
 
@@ -36,8 +38,10 @@ class Jdk:
         return self.home / "bin" / "javac"
 
 
-def find_jdk() -> Jdk:
-    """The first JDK of at least version 17: the one JAVA_HOME names, then the one on the PATH.
+def find_jdk(minimum: int = MINIMUM_JAVA) -> Jdk:
+    """The first JDK of at least version ``minimum``.
+
+    Looked for where JAVA_HOME points, on the PATH, and where distributions install them.
 
     Raises:
         JavaError: none was found, or those found are too old or have no compiler.
@@ -47,14 +51,14 @@ def find_jdk() -> Jdk:
         jdk = _inspect(java)
         if jdk is None:
             unfit.append(f"{java} does not run")
-        elif jdk.version < MINIMUM_JAVA:
+        elif jdk.version < minimum:
             unfit.append(f"{java} is Java {jdk.version}")
         elif shutil.which(jdk.javac) is None:
             unfit.append(f"{java} is a runtime without javac")
         else:
             return jdk
     found = f" ({'; '.join(unfit)})" if unfit else ""
-    raise JavaError(f"No JDK {MINIMUM_JAVA} or later was found{found}: install one, {_DOCKER_INSTEAD}.")
+    raise JavaError(f"No JDK {minimum} or later was found{found}: install one, {_DOCKER_INSTEAD}.")
 
 
 def find_maven() -> Path:
@@ -87,7 +91,8 @@ def _candidates() -> list[Path]:
     java_home = os.environ.get("JAVA_HOME")
     on_path = shutil.which("java")
     found = [Path(java_home) / "bin" / "java"] if java_home else []
-    return found + ([Path(on_path)] if on_path else [])
+    found += [Path(on_path)] if on_path else []
+    return found + sorted(INSTALLED.glob("*/bin/java"))
 
 
 def _inspect(java: Path) -> Jdk | None:

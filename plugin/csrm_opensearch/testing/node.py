@@ -25,6 +25,7 @@ from csrm_opensearch.testing.errors import ContainerError, NodeStartError, NodeU
 from csrm_opensearch.testing.home import Progress, node_home
 from csrm_opensearch.testing.java import find_jdk
 from csrm_opensearch.testing.process import start_node
+from csrm_opensearch.testing.releases import OPENSEARCH_VERSION, release
 
 Kind = Literal["url", "docker", "local"]
 
@@ -63,6 +64,7 @@ def opensearch_node(
     plugins: bool = False,
     port: int | None = None,
     *,
+    version: str = OPENSEARCH_VERSION,
     kind: Kind | None = None,
     heap_mb: int = 512,
     timeout_s: float = 120.0,
@@ -74,6 +76,7 @@ def opensearch_node(
     Args:
         plugins: with job-scheduler, k-NN, neural-search and ml-commons.
         port: HTTP port on 127.0.0.1; any free one when None. OPENSEARCH_URL has its own.
+        version: of a node that is started here; a local one can be one of ``releases.RELEASES``.
         kind: where the node must come from; when None, ``url`` if OPENSEARCH_URL is set, else ``docker`` if
             an engine answers, else ``local``.
         heap_mb: the Java heap in MiB of a node that is started here.
@@ -90,15 +93,15 @@ def opensearch_node(
             node = _from_url(os.environ.get("OPENSEARCH_URL", ""), plugins)
         case "docker":
             try:
-                node = _in_container(plugins, port, heap_mb, timeout_s, tell)
+                node = _in_container(version, port, heap_mb, timeout_s, tell)
             except ContainerError as error:
                 if kind == "docker":
                     raise
                 # For instance an engine without a way to fetch the image; this machine may still do without.
                 tell(f"{error} Trying without it")
-                node = _local(plugins, port, heap_mb, timeout_s, tell, cache)
+                node = _local(version, plugins, port, heap_mb, timeout_s, tell, cache)
         case "local":
-            node = _local(plugins, port, heap_mb, timeout_s, tell, cache)
+            node = _local(version, plugins, port, heap_mb, timeout_s, tell, cache)
     try:
         tell(f"OpenSearch {node.version} answers")
         yield node
@@ -134,20 +137,20 @@ def _from_url(url: str, plugins: bool) -> OpenSearchNode:
 
 
 def _in_container(
-    plugins: bool, port: int | None, heap_mb: int, timeout_s: float, tell: Progress
+    version: str, port: int | None, heap_mb: int, timeout_s: float, tell: Progress
 ) -> OpenSearchNode:
-    started = container.start_container(plugins=plugins, port=port, heap_mb=heap_mb, progress=tell)
+    started = container.start_container(version, port=port, heap_mb=heap_mb, progress=tell)
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            version = _ask_version(started.url)
-            return OpenSearchNode(url=started.url, kind="docker", version=version, _stop=started.stop)
+            found = _ask_version(started.url)
+            return OpenSearchNode(url=started.url, kind="docker", version=found, _stop=started.stop)
         except _NO_ANSWER as error:
             if time.monotonic() > deadline:
                 log = started.log_tail()
                 started.stop()
                 raise NodeStartError(
-                    f"{container.IMAGE} did not answer in {timeout_s:.0f} s: try a longer time limit.",
+                    f"{started.image} did not answer in {timeout_s:.0f} s: try a longer time limit.",
                     log,
                 ) from error
             time.sleep(0.5)
@@ -157,20 +160,25 @@ def _in_container(
 
 
 def _local(
-    plugins: bool, port: int | None, heap_mb: int, timeout_s: float, tell: Progress, cache: Path | None
+    version: str,
+    plugins: bool,
+    port: int | None,
+    heap_mb: int,
+    timeout_s: float,
+    tell: Progress,
+    cache: Path | None,
 ) -> OpenSearchNode:
-    jdk = find_jdk()
-    home = node_home(jdk, plugins=plugins, progress=tell, cache=cache)
-    process = start_node(
-        home, jdk, plugins=plugins, port=port, heap_mb=heap_mb, timeout_s=timeout_s, progress=tell
-    )
+    wanted = release(version, plugins=plugins)
+    jdk = find_jdk(wanted.java)
+    home = node_home(jdk, wanted, plugins=plugins, progress=tell, cache=cache)
+    process = start_node(home, jdk, port=port, heap_mb=heap_mb, timeout_s=timeout_s, progress=tell)
     url = f"http://127.0.0.1:{process.port}"
     try:
-        version = _ask_version(url)
+        found = _ask_version(url)
     except BaseException:
         process.stop()
         raise
-    return OpenSearchNode(url=url, kind="local", version=version, pid=process.pid, _stop=process.stop)
+    return OpenSearchNode(url=url, kind="local", version=found, pid=process.pid, _stop=process.stop)
 
 
 def _ask_version(url: str) -> str:

@@ -49,17 +49,6 @@ _SETTINGS: dict[str, object] = {
     "cluster.routing.allocation.disk.threshold_enabled": False,
 }
 
-# The node refuses to start with these when ml-commons is not there.
-ML_SETTINGS: dict[str, object] = {
-    "plugins.ml_commons.only_run_on_ml_node": False,
-    "plugins.ml_commons.native_memory_threshold": 100,
-    "plugins.ml_commons.connector.private_ip_enabled": True,
-    "plugins.ml_commons.trusted_connector_endpoints_regex": [
-        r"^http://127\.0\.0\.1:.*$",
-        r"^http://localhost:.*$",
-    ],
-}
-
 
 class NodeProcess:
     """A local node that answers. Made by :func:`start_node`.
@@ -85,7 +74,6 @@ def start_node(
     home: Path,
     jdk: Jdk,
     *,
-    plugins: bool,
     port: int | None,
     heap_mb: int,
     timeout_s: float,
@@ -114,7 +102,7 @@ def start_node(
     run = Path(tempfile.mkdtemp(prefix="csrm-opensearch-"))
     process: subprocess.Popen[bytes] | None = None
     try:
-        _write_config(run, plugins=plugins, port=port)
+        _write_config(run, port)
         with (run / "node.log").open("wb") as log:
             process = subprocess.Popen(
                 [
@@ -154,14 +142,12 @@ def available_memory_mb() -> int | None:
     return None
 
 
-def _write_config(run: Path, *, plugins: bool, port: int | None) -> None:
+def _write_config(run: Path, port: int | None) -> None:
     settings = _SETTINGS | {
         "http.port": port or 0,
         "path.data": str(run / "data"),
         "path.logs": str(run / "logs"),
     }
-    if plugins:
-        settings |= ML_SETTINGS
     config = run / "config"
     config.mkdir()
     (run / "tmp").mkdir()
@@ -192,7 +178,7 @@ def _failure(code: int, log: Path, asked: int | None) -> Exception:
     if (
         code == -9
         or "insufficient memory" in text
-        or "OutOfMemoryError" in text
+        or "java.lang.OutOfMemoryError" in text  # the log also quotes our own option of that name
         or "Could not reserve" in text
     ):
         return NotEnoughMemoryError(

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from csrm_opensearch.testing import java as java_module
 from csrm_opensearch.testing.errors import JavaError, MavenError
 from csrm_opensearch.testing.java import Jdk, find_jdk, find_maven, parse_java_properties
 
 
 @pytest.fixture
 def bare_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A PATH with nothing on it, and no JAVA_HOME."""
+    """A PATH with nothing on it, no JAVA_HOME, and no JDK of the distribution."""
+    monkeypatch.setattr(java_module, "INSTALLED", tmp_path / "installed")
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -84,6 +86,15 @@ def test_path_helps_out_when_java_home_is_too_old(
     (bare_path / "java").symlink_to(install_java(tmp_path / "jdk17", "17"))
     install_java(tmp_path / "jdk8", "1.8")
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk8"))
+    assert find_jdk() == Jdk(tmp_path / "jdk17", 17)
+
+
+def test_release_that_needs_a_newer_java_finds_it_beside_the_default(bare_path: Path, tmp_path: Path) -> None:
+    (bare_path / "java").symlink_to(install_java(tmp_path / "jdk17", "17"))
+    with pytest.raises(JavaError, match=r"No JDK 21 or later was found .*is Java 17"):
+        find_jdk(21)
+    install_java(tmp_path / "installed" / "jdk25", "25")
+    assert find_jdk(21) == Jdk(tmp_path / "installed" / "jdk25", 25)
     assert find_jdk() == Jdk(tmp_path / "jdk17", 17)
 
 

@@ -70,7 +70,6 @@ def test_port_in_use(tmp_path: Path) -> None:
             start_node(
                 tmp_path,
                 Jdk(tmp_path, 17),
-                plugins=False,
                 port=port,
                 heap_mb=512,
                 timeout_s=1,
@@ -84,7 +83,6 @@ def test_more_heap_than_memory(tmp_path: Path) -> None:
         start_node(
             tmp_path,
             Jdk(tmp_path, 17),
-            plugins=False,
             port=None,
             heap_mb=100_000_000,
             timeout_s=1,
