@@ -17,7 +17,14 @@ from platformdirs import user_log_path
 
 RUNTIME_ERRORS = frozenset(
     {"BaseModelError", "BrokenAnswerError", "ContainerError", "DeadlineExceededError", "MavenError"}
-    | {"NodeStartError", "NodeUrlError", "NotEnoughMemoryError", "RelevanceError", "UnreachableError"}
+    | {
+        "ModelNotReadyError",
+        "NodeStartError",
+        "NodeUrlError",
+        "NotEnoughMemoryError",
+        "RelevanceError",
+        "UnreachableError",
+    }
 )
 """Errors raised on purpose that tell of the world and not of what was asked for (exit code 1)."""
 

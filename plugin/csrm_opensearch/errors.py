@@ -16,10 +16,17 @@
     │       ├── RelevanceMissedError   page 1 of this search had no judgments just now, so this page has none
     │       ├── RelevanceRefusedError  the service finds fault with the request
     │       └── RelevanceGarbageError  an answer, but not one judgment for every product
-    └── TemplateError              the templates cannot be installed or checked
-        ├── ClusterTooOldError         the cluster is no OpenSearch, or too old a one
-        ├── ClusterRefusedError        the cluster says no: no rights, or it finds fault with a template
-        └── TemplateConflictError      a template of that name is somebody else's
+    ├── ClusterError               a cluster cannot be worked with
+    │   ├── ClusterTooOldError         it is no OpenSearch, or too old a one
+    │   └── ClusterRefusedError        it says no: no rights, or it finds fault with what it was sent
+    ├── TemplateError              the templates cannot be installed or checked
+    │   └── TemplateConflictError      a template of that name is somebody else's
+    └── NativeError                OpenSearch's own search pipeline cannot be installed or taken back
+        ├── NativeProfileError         the profile, or an address, does not fit a search pipeline
+        ├── PluginsMissingError        a node lacks ml-commons, neural-search or the common processors
+        ├── SettingsNeededError        the cluster's settings do not allow the model; they must change first
+        ├── PipelineConflictError      a pipeline of that name is somebody else's
+        └── ModelNotReadyError         the cluster did not deploy the model
 
 Each message is one sentence that says what to do. The ``reason`` of a RelevanceError is the word in
 ``csrm-status``.
@@ -118,17 +125,45 @@ class RelevanceGarbageError(RelevanceError):
     reason = "relevance-garbage"
 
 
+class ClusterError(CsrmOpenSearchError):
+    """A cluster cannot be worked with."""
+
+
+class ClusterTooOldError(ClusterError):
+    """The cluster is no OpenSearch, or older than what is installed needs."""
+
+
+class ClusterRefusedError(ClusterError):
+    """The cluster says no: the user has no rights, or it finds fault with what it was sent."""
+
+
 class TemplateError(CsrmOpenSearchError):
     """The templates cannot be installed or checked."""
 
 
-class ClusterTooOldError(TemplateError):
-    """The cluster is no OpenSearch, or older than the templates need."""
-
-
-class ClusterRefusedError(TemplateError):
-    """The cluster says no: the user has no rights, or it finds fault with a template."""
-
-
 class TemplateConflictError(TemplateError):
     """A template of that name is in the cluster and was not installed by us."""
+
+
+class NativeError(CsrmOpenSearchError):
+    """OpenSearch's own search pipeline cannot be installed or taken back."""
+
+
+class NativeProfileError(NativeError):
+    """The profile, or an address, does not fit a search pipeline; the message names the field."""
+
+
+class PluginsMissingError(NativeError):
+    """A node lacks processors that the pipeline is made of; the message names nodes and plugins."""
+
+
+class SettingsNeededError(NativeError):
+    """The cluster's settings do not allow the model yet; nothing was changed."""
+
+
+class PipelineConflictError(NativeError):
+    """A search pipeline of that name is in the cluster and was not installed by us."""
+
+
+class ModelNotReadyError(NativeError):
+    """The cluster registered the model and did not deploy it in time."""

@@ -8,29 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from opensearchpy import OpenSearch
-from opensearchpy import exceptions as client_errors
 
-from csrm_opensearch.errors import (
-    ClusterRefusedError,
-    ClusterTooOldError,
-    TemplateConflictError,
-    TemplateError,
-    UnreachableError,
-)
+from csrm_opensearch.cluster import client_errors_named, require_version
+from csrm_opensearch.errors import TemplateConflictError, TemplateError
 
 MANAGED_BY = "csrm-opensearch"
 _NAME_PREFIX = "csrm-"
 _SETTINGS = "template.settings."
+_RIGHT = "cluster:admin/indices/template"
 # The first version with the flat_object field type.
 MINIMUM_VERSION = (2, 7)
 
@@ -70,18 +63,6 @@ class Finding:
     differences: list[str] = field(default_factory=list)
 
 
-def connect(url: str) -> OpenSearch:
-    """A client for ``url``, which may carry user and password.
-
-    Raises:
-        TemplateError: it is not an http(s) URL.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise TemplateError("This is no URL of OpenSearch: write it like https://user:password@host:9200.")
-    return OpenSearch(url, timeout=30, max_retries=0)
-
-
 def load_templates() -> list[IndexTemplate]:
     """The shipped templates, by name.
 
@@ -106,8 +87,8 @@ def check_templates(client: OpenSearch) -> list[Finding]:
     Raises:
         UnreachableError, ClusterTooOldError, ClusterRefusedError
     """
-    with _client_errors_named(client):
-        require_version(client.info())
+    with client_errors_named(client, right=_RIGHT):
+        require_version(client.info(), MINIMUM_VERSION, "the templates")
         installed = _installed(client)
         return [compare(template, installed.get(template.name)) for template in load_templates()]
 
@@ -134,7 +115,7 @@ def install_templates(client: OpenSearch, *, force: bool = False) -> list[Findin
             f"The cluster has templates of other origin named {', '.join(foreign)}: rename them, or use "
             "--force to overwrite them."
         )
-    with _client_errors_named(client):
+    with client_errors_named(client, right=_RIGHT):
         for template, finding in zip(load_templates(), findings, strict=True):
             if finding.state is not State.CURRENT:
                 client.indices.put_index_template(name=template.name, body=template.body)
@@ -178,26 +159,6 @@ def flatten(body: dict[str, Any]) -> dict[str, str]:
     return flat
 
 
-def require_version(info: dict[str, Any]) -> None:
-    """Checks the answer of ``GET /`` for a version that the templates work with.
-
-    Raises:
-        ClusterTooOldError: it is another product, or too old.
-    """
-    version = info.get("version") or {}
-    number = str(version.get("number", ""))
-    wanted = ".".join(map(str, MINIMUM_VERSION))
-    if version.get("distribution") != "opensearch":
-        raise ClusterTooOldError(
-            f"The server is not OpenSearch (it says version {number or 'nothing'}): the templates need "
-            f"OpenSearch {wanted} or later."
-        )
-    if tuple(int(part) for part in number.split(".")[:2]) < MINIMUM_VERSION:
-        raise ClusterTooOldError(
-            f"The cluster runs OpenSearch {number}: upgrade it, the templates need {wanted} or later."
-        )
-
-
 def _leaves(value: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     for key, child in value.items():
         if isinstance(child, dict):
@@ -228,33 +189,3 @@ def _folder() -> Traversable:
         if folder.is_dir():
             return folder
     raise TemplateError("The installation lacks its index templates: install csrm-opensearch again.")
-
-
-@contextmanager
-def _client_errors_named(client: OpenSearch) -> Iterator[None]:
-    """Turns what opensearch-py raises into our errors."""
-    hosts = ", ".join(str(connection.host) for connection in client.transport.connection_pool.connections)
-    try:
-        yield
-    except client_errors.ConnectionError as error:
-        raise UnreachableError(
-            f"No OpenSearch answers on {hosts}: start it, or correct the URL ({type(error).__name__})."
-        ) from error
-    except (client_errors.AuthenticationException, client_errors.AuthorizationException) as error:
-        raise ClusterRefusedError(
-            f"OpenSearch on {hosts} refuses this user ({error.status_code}): put user and password of one "
-            "with the right cluster:admin/indices/template into the URL."
-        ) from error
-    except client_errors.TransportError as error:
-        raise ClusterRefusedError(
-            f"OpenSearch on {hosts} finds fault with a template ({error.status_code}): {_reason(error)}."
-        ) from error
-    except client_errors.SerializationError as error:
-        raise ClusterTooOldError(f"What answers on {hosts} is not OpenSearch: correct the URL.") from error
-
-
-def _reason(error: client_errors.TransportError) -> str:
-    info = error.info
-    if isinstance(info, dict) and isinstance(info.get("error"), dict):
-        return str(info["error"].get("reason", error.error)).rstrip(".")
-    return str(error.error).rstrip(".")

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 from opensearchpy import OpenSearch
 
+from csrm_opensearch.cluster import connect
 from csrm_opensearch.errors import ClusterRefusedError, TemplateConflictError, UnreachableError
 from csrm_opensearch.templates import (
     Finding,
     State,
     check_templates,
-    connect,
     install_templates,
     load_templates,
 )

@@ -29,7 +29,8 @@ def templates(
     ] = False,
 ) -> None:
     """Install the index templates for products (shop-*) and knowledge entries (csrm-knowledge-*)."""
-    from csrm_opensearch.templates import State, check_templates, connect, install_templates
+    from csrm_opensearch.cluster import connect
+    from csrm_opensearch.templates import State, check_templates, install_templates
 
     with connect(opensearch) as client:
         findings = check_templates(client) if check else install_templates(client, force=force)

@@ -8,16 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csrm_opensearch.errors import ClusterTooOldError, TemplateError
+from csrm_opensearch.cluster import connect, require_version
+from csrm_opensearch.errors import ClusterError, ClusterTooOldError
 from csrm_opensearch.templates import (
     MANAGED_BY,
     IndexTemplate,
     State,
     compare,
-    connect,
     flatten,
     load_templates,
-    require_version,
 )
 
 names = st.text(alphabet="abcdefgh_", min_size=1, max_size=8).filter(lambda name: name != "index")
@@ -106,7 +105,8 @@ def test_template_without_our_mark_is_foreign(meta: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("number", ["2.7.0", "2.19.1", "3.8.0", "10.0.0-SNAPSHOT"])
 def test_version_that_will_do(number: str) -> None:
-    require_version({"version": {"distribution": "opensearch", "number": number}})
+    found = require_version({"version": {"distribution": "opensearch", "number": number}}, (2, 7), "these")
+    assert found == number
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,11 @@ def test_version_that_will_do(number: str) -> None:
 )
 def test_version_that_will_not_do(info: dict[str, Any], message: str) -> None:
     with pytest.raises(ClusterTooOldError, match=message):
-        require_version(info)
+        require_version(info, (2, 7), "these")
 
 
 @pytest.mark.parametrize("url", ["", "localhost:9200", "ftp://host", "http://", "admin:secret@host:9200"])
 def test_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(TemplateError) as raised:
+    with pytest.raises(ClusterError) as raised:
         connect(url)
     assert "secret" not in str(raised.value)
