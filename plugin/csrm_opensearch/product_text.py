@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from csrm.wire import MAX_PRODUCT_CHARS
@@ -21,6 +22,14 @@ def product_text(fields: dict[str, object], names: Sequence[str]) -> str:
 def values_of(fields: dict[str, object], name: str) -> list[object]:
     """The plain values (texts, numbers, booleans as JSON writes them) of one field of a hit."""
     return [str(v).lower() if isinstance(v, bool) else v for v in _found(fields, name)]
+
+
+def number_of(fields: dict[str, object], name: str) -> float:
+    """The first number of a field of a hit; minus infinity where there is none."""
+    for value in _found(fields, name):
+        if isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):
+            return float(value)
+    return -math.inf
 
 
 def _found(fields: object, name: str) -> Iterator[object]:

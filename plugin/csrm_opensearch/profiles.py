@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from csrm.wire import MAX_PRODUCTS, Locale
 from csrm_opensearch.errors import ProfileError
@@ -66,6 +66,21 @@ class LocaleFromField(_Settings):
     field: FieldPath
 
 
+class FieldWeight(_Settings):
+    """A number field of a product, the highest value first, and how much its order counts."""
+
+    name: FieldPath
+    weight: float = Field(gt=0)
+
+
+class Blend(_Settings):
+    """How much each order counts in the sum of reciprocal ranks: relevance, lexical, a business field."""
+
+    relevance: float = Field(default=1.0, ge=0)
+    lexical: float = Field(default=0.0, ge=0)
+    field: FieldWeight | None = None
+
+
 class Profile(_Settings):
     """How searches on some indices are reranked. See the example file for what each field means."""
 
@@ -78,6 +93,9 @@ class Profile(_Settings):
     threshold: float | None = Field(default=None, ge=0, le=1)
     time_budget_ms: float = Field(default=1_000, gt=0)
     min_keep: int = Field(default=1, ge=0)
+    max_window: int | None = Field(default=None, ge=1, le=10_000)
+    enough: int = Field(default=10, ge=1)
+    blend: Blend | None = None
     tail: Literal["show", "hide"] = "show"
     query_path: str | None = Field(default=None, pattern=r"^(/[^/]*)+$")
     query_fields: list[str] | None = Field(default=None, min_length=1)
@@ -88,6 +106,22 @@ class Profile(_Settings):
     def _yaml_switch(cls, value: object) -> object:
         """YAML 1.1 reads a bare ``on`` as true."""
         return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Profile:
+        if self.max_window is not None and self.max_window < self.window:
+            raise ValueError(f"max_window must be at least the window ({self.window})")
+        return self
+
+    @property
+    def fetched_fields(self) -> tuple[str, ...]:
+        """The fields of a product that a window is fetched with."""
+        names = dict.fromkeys(self.text_fields)
+        if isinstance(self.locale, LocaleFromField):
+            names[self.locale.field] = None
+        if self.blend and self.blend.field:
+            names[self.blend.field.name] = None
+        return tuple(names)
 
     def covers(self, index: str) -> bool:
         """Whether every index that the name or wildcard expression ``index`` can mean fits a pattern."""

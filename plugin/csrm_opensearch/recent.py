@@ -22,6 +22,7 @@ class _Recent:
     at: float
     judgments: dict[str, Judgment] = field(default_factory=dict)
     failed: bool = False
+    judged: int | None = None
 
 
 class RecentJudgments:
@@ -50,6 +51,16 @@ class RecentJudgments:
         """Whether the last attempt at this search had no answer, so that its pages are OpenSearch's own."""
         recent = self._fresh(key)
         return recent is not None and recent.failed
+
+    def judged(self, key: Key) -> int | None:
+        """How many hits were judged for the first page of this search, where that was not just the window."""
+        recent = self._fresh(key)
+        return recent.judged if recent else None
+
+    def put_judged(self, key: Key, hits: int) -> None:
+        recent = self._fresh(key) or _Recent(0.0)
+        recent.judged = hits
+        self._store(key, recent, failed=False)
 
     def put(self, key: Key, judgments: Mapping[str, Judgment]) -> None:
         recent = self._fresh(key) or _Recent(0.0)

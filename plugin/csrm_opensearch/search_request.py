@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus
 import msgspec
 from msgspec import Raw
 
-from csrm_opensearch.profiles import LocaleFromField, Profile
+from csrm_opensearch.profiles import Profile
 from csrm_opensearch.query_text import Skip, shopper_text
 from csrm_opensearch.request_options import RequestOptions, read_options
 
@@ -82,34 +82,49 @@ class Search:
     exact: bool
 
     @property
+    def limit(self) -> int:
+        """The most hits that are judged for this search."""
+        return max(self.window, self.profile.max_window or 0)
+
+    @property
     def threshold(self) -> float | None:
         return self.profile.threshold if self.options.threshold is None else self.options.threshold
 
     @property
     def deep(self) -> bool:
-        """Whether the page begins beyond the window, so that the window itself is needed only to count."""
-        return self.start >= self.window
+        """Whether the page begins beyond every window, so that those are needed only to count."""
+        return self.start >= self.limit
+
+    @property
+    def first_size(self) -> int:
+        """How many hits ``window_body`` asks for."""
+        return self.window if self.deep else max(self.window, self.start + self.size)
 
     def window_body(self) -> bytes:
-        """The search whose answer holds the window, and the page too where it begins inside the window."""
-        members = dict(self.members)
+        """The search whose answer holds the window, and the page too where it begins inside of one."""
+        return _paged(self._judgeable(()), 0, self.first_size)
+
+    def more_body(self, start: int, size: int) -> bytes:
+        """Further hits only: of a further window, or of a page that reaches beyond what is in hand."""
+        return _paged(self._judgeable(_EXTRAS) | {"track_total_hits": Raw(b"false")}, start, size)
+
+    def _judgeable(self, without: tuple[str, ...]) -> Members:
+        """The client's search with the fields that the model reads."""
+        members = {name: value for name, value in self.members.items() if name not in without}
         if self.deep:
             for name in _ADORNMENTS:
                 members.pop(name, None)
             members |= {"_source": Raw(b"false"), "track_total_hits": Raw(b"false")}
+            if isinstance(collapse := msgspec.json.decode(members.get("collapse", b"null")), dict):
+                members["collapse"] = Raw(encode({"field": collapse.get("field")}))  # not its inner hits
         if self.added:
             asked = msgspec.json.decode(members["fields"], type=list[Raw]) if "fields" in members else []
             members["fields"] = Raw(encode([*asked, *self.added]))
-        return _paged(members, 0, self.window if self.deep else max(self.window, self.start + self.size))
+        return members
 
     def page_body(self, start: int, size: int) -> bytes:
         """The client's search at another place of the lexical list."""
         return _paged(dict(self.members), start, size)
-
-    def more_body(self, start: int, size: int) -> bytes:
-        """Further hits only, for a page that reaches beyond what the window's answer holds."""
-        members = {name: value for name, value in self.members.items() if name not in _EXTRAS}
-        return _paged(members | {"track_total_hits": Raw(b"false")}, start, size)
 
 
 @dataclass(frozen=True)
@@ -177,7 +192,7 @@ def _plan(
             return Skip(name.replace("_", "-"))
     if params.get("format") not in {None, "json"}:
         return Skip("format")
-    for name in ("search_after", "pit", "slice", "collapse"):
+    for name in ("search_after", "pit", "slice"):
         if body.get(name) is not None:
             return Skip(name.replace("_", "-"))
     start, size = (
@@ -196,6 +211,10 @@ def _plan(
     added = _fields_to_add(body, params, profile)
     if isinstance(added, Skip):
         return added
+    window = options.window or profile.window
+    hybrid, paged = _hybrid(body.get("query"))
+    if hybrid and not paged and start + size > window:
+        return Skip("hybrid-depth")
     return Search(
         members=members,
         profile=profile,
@@ -203,10 +222,10 @@ def _plan(
         query=query,
         start=start,
         size=size,
-        window=options.window or profile.window,
+        window=window,
         by_relevance=_by_score(params.get("sort") or body.get("sort")),
         added=added,
-        exact="hybrid" not in _keys(body.get("query"))
+        exact=(paged or not hybrid)
         and "search_pipeline" not in body
         and params.get("search_pipeline") is None,
     )
@@ -235,6 +254,15 @@ def _by_score(sort: object) -> bool:
     return False
 
 
+def _hybrid(query: object) -> tuple[bool, bool]:
+    """Whether a query is a hybrid one, and whether its order is the same whatever its size.
+
+    That takes ``pagination_depth``, without which OpenSearch pages no hybrid search.
+    """
+    hybrid = query.get("hybrid") if isinstance(query, dict) else None
+    return hybrid is not None, isinstance(hybrid, dict) and "pagination_depth" in hybrid
+
+
 def _keys(value: object) -> list[str]:
     return list(value) if isinstance(value, dict) else []
 
@@ -253,16 +281,18 @@ def _fields_to_add(body: dict[str, Any], params: Params, profile: Profile) -> tu
     ]
     if not isinstance(fields, list):
         return Skip("field-conflict")
-    wanted = dict.fromkeys(profile.text_fields)
-    if isinstance(profile.locale, LocaleFromField):
-        wanted[profile.locale.field] = None
-    for field in wanted:
+    collapse = body.get("collapse") or {}
+    if not isinstance(collapse, dict) or not isinstance(collapse.get("field", ""), str):
+        return Skip("field-conflict")
+    for field in profile.fetched_fields:
         if any(_matches(name, field) for name in others) or any(
             "*" in n and _matches(n, field) for n in docvalues
         ):
             return Skip("field-conflict")
-    asked = [*_listed(fields), *docvalues]
-    return tuple(field for field in wanted if not any(_matches(name, field) for name in asked))
+    asked = [*_listed(fields), *docvalues, *_listed(collapse)]  # a collapsed hit shows its field's value
+    return tuple(
+        field for field in profile.fetched_fields if not any(_matches(name, field) for name in asked)
+    )
 
 
 def _listed(*values: object) -> list[str]:

@@ -16,12 +16,12 @@ from msgspec import Raw
 
 from csrm.wire import Judgment, RelevanceResponse
 from csrm_opensearch.errors import RelevanceError, RelevanceMissedError
-from csrm_opensearch.product_text import product_text, values_of
-from csrm_opensearch.profiles import LocaleFromField
+from csrm_opensearch.product_text import number_of, product_text, values_of
+from csrm_opensearch.profiles import Blend, LocaleFromField
 from csrm_opensearch.recent import Key, RecentJudgments
 from csrm_opensearch.search_answer import Hit, SearchAnswer, exactly, fewer, highest_score, read_answer
 from csrm_opensearch.search_request import Search
-from csrm_opensearch.window import Outcome, Page, decide, place
+from csrm_opensearch.window import Order, Outcome, Page, by_relevance, decide, lexical, place
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,24 @@ class _Judged:
     answer: RelevanceResponse | None
     """The service's answer, where it was asked (not all judgments were remembered)."""
 
+    def followed_by(self, further: _Judged) -> _Judged:
+        """The products of two windows."""
+        return _Judged(
+            [*self.hits, *further.hits],
+            [*self.texts, *further.texts],
+            [*self.judgments, *further.judgments],
+            self.locale,
+            self.answer or further.answer,
+        )
+
+
+@dataclass
+class _Hand:
+    """OpenSearch's list as far as it is known: its first hits; ``complete`` where there are no more."""
+
+    hits: list[Hit]
+    complete: bool
+
 
 def skipped(reason: str) -> str:
     """The ``csrm-status`` of a search that was left as it is."""
@@ -96,19 +114,20 @@ class Reranker:
             return Done(None, skipped("shards-failed"))
         if not answer.hits:
             return self._own(search, answer, "no-hits")
+        hand = _Hand(list(answer.hits), complete=len(answer.hits) < search.first_size)
         try:
-            judged = await self._judge(search, answer.hits[: search.window], indices, began)
+            judged = await self._judge(search, hand, indices, began, ask)
         except RelevanceError as error:
             log.info("search left as it is: %s", error)
             return self._own(search, answer, error.reason)
         if not any(judged.judgments):
             return self._own(search, answer, "no-product-text")
-        outcome = decide(judged.judgments, min_keep=search.profile.min_keep, reorder=search.by_relevance)
+        outcome = _decide(search, judged)
         page = place(outcome, search.start, search.size)
         if search.deep:
-            body = await self._deep_page(search, answer, outcome, judged, page, ask)
+            body = await self._deep_page(search, outcome, judged, page, ask)
         else:
-            body = await self._page(search, answer, outcome, judged, page, ask)
+            body = await self._page(search, answer, hand, outcome, judged, page, ask)
         if body is None:
             return Done(None, skipped("page-rejected"))
         took = round((time.monotonic() - began) * 1000)
@@ -120,21 +139,50 @@ class Reranker:
         return Done(answer.own_page(search.start, search.size, search.added), skipped(reason))
 
     async def _judge(
-        self, search: Search, hits: Sequence[Hit], indices: Sequence[str], began: float
+        self, search: Search, hand: _Hand, indices: Sequence[str], began: float, ask: Ask
     ) -> _Judged:
+        """Judge the window, and further ones while too few products stay and the profile allows it.
+
+        How far the first page went is remembered for the next ones, which show the same list even where a
+        further window had no judgments in time.
+        """
+        hits = hand.hits[: search.window]
         locale = search.options.locale or _locale(search, hits, indices)
+        key: Key = (search.query, locale, search.threshold)
+        deadline = began + search.profile.time_budget_ms / 1000
+        judged = await self._judge_hits(search, hits, key, deadline)
+        limit = search.limit
+        if search.start > 0:
+            limit = min(limit, self._recent.judged(key) or limit)
+        try:
+            while len(judged.hits) < limit and len(_decide(search, judged).kept) < search.profile.enough:
+                start = len(judged.hits)
+                size = min(search.window, limit - start)
+                if (missing := start + size - len(hand.hits)) > 0 and not hand.complete:
+                    more = await _further(search, len(hand.hits), missing, ask)
+                    hand.hits += more
+                    hand.complete = len(more) < missing
+                if not (further := hand.hits[start : start + size]):
+                    break
+                judged = judged.followed_by(await self._judge_hits(search, further, key, deadline))
+        except RelevanceError as error:
+            log.info("no further window: %s", error)
+        if search.start == 0 and search.limit > search.window:
+            self._recent.put_judged(key, len(judged.hits))
+        return judged
+
+    async def _judge_hits(self, search: Search, hits: Sequence[Hit], key: Key, deadline: float) -> _Judged:
         texts = [product_text(hit.fields, search.profile.text_fields) for hit in hits]
         distinct = dict.fromkeys(filter(None, texts))
-        key: Key = (search.query, locale, search.threshold)
         known = dict(self._recent.get(key))
         missing = [text for text in distinct if search.options.explain or text not in known]
         answer = None
         if missing:
             if search.start > 0 and self._recent.failed(key):
                 raise RelevanceMissedError("The page before this one was OpenSearch's own.")
-            answer = await self._ask(search, key, missing, began + search.profile.time_budget_ms / 1000)
+            answer = await self._ask(search, key, missing, deadline)
             known |= zip(missing, answer.results, strict=True)
-        return _Judged(hits, texts, [known.get(text) for text in texts], locale, answer)
+        return _Judged(hits, texts, [known.get(text) for text in texts], key[1], answer)
 
     async def _ask(self, search: Search, key: Key, products: list[str], deadline: float) -> RelevanceResponse:
         query, locale, threshold = key
@@ -154,25 +202,29 @@ class Reranker:
         return answer
 
     async def _page(
-        self, search: Search, answer: SearchAnswer, outcome: Outcome, judged: _Judged, page: Page, ask: Ask
+        self,
+        search: Search,
+        answer: SearchAnswer,
+        hand: _Hand,
+        outcome: Outcome,
+        judged: _Judged,
+        page: Page,
+        ask: Ask,
     ) -> bytes | None:
-        """A page that begins inside the window; the answer in hand holds all of it or all but its end."""
+        """A page that begins inside a window; what is in hand holds all of it or all but its end."""
         hits = self._kept(search, judged, page)
         if search.profile.tail == "show":
-            have = answer.hits[page.start : page.start + page.size]
-            hits += [hit.written(search.added) for hit in have]
-            asked_for = max(search.window, search.start + search.size)
-            if len(have) < page.size and len(answer.hits) == asked_for:  # there may be more
-                more = await ask(search.more_body(page.start + len(have), page.size - len(have)))
-                further = read_answer(more) if more is not None else None
-                hits += [hit.raw for hit in further.hits] if further else []
-        around = _around(search, answer, outcome, judged, known=len(answer.hits) - len(outcome.removed))
+            tail = hand.hits[page.start : page.start + page.size]
+            if len(tail) < page.size and not hand.complete:
+                tail += await _further(search, page.start + len(tail), page.size - len(tail), ask)
+            hits += [hit.written(search.added) for hit in tail]
+        around = _around(search, answer, outcome, judged, known=len(hand.hits) - len(outcome.removed))
         return answer.page(hits, _notes(search, judged, outcome), **around)
 
     async def _deep_page(
-        self, search: Search, window: SearchAnswer, outcome: Outcome, judged: _Judged, page: Page, ask: Ask
+        self, search: Search, outcome: Outcome, judged: _Judged, page: Page, ask: Ask
     ) -> bytes | None:
-        """A page beyond the window: the client's search, moved on by as many places as products were removed.
+        """A page beyond every window: the client's search, moved on by as many places as products were removed.
 
         At the end of what an index lets be paged through (``index.max_result_window``) the move may be
         refused: then the page ends at the last rank that the client's own search would have reached.
@@ -193,6 +245,32 @@ class Reranker:
         if not search.options.explain:
             return [judged.hits[rank].written(search.added) for rank in page.kept]
         return [judged.hits[rank].written(search.added, _explained(judged, rank)) for rank in page.kept]
+
+
+async def _further(search: Search, start: int, size: int, ask: Ask) -> list[Hit]:
+    """Further hits of OpenSearch's list; none where it gives none, as at the end of what may be paged through."""
+    body = await ask(search.more_body(start, size))
+    answer = read_answer(body) if body is not None else None
+    return answer.hits if answer else []
+
+
+def _decide(search: Search, judged: _Judged) -> Outcome:
+    return decide(
+        judged.judgments,
+        min_keep=search.profile.min_keep,
+        order=_order(search.profile.blend, judged) if search.by_relevance else None,
+    )
+
+
+def _order(blend: Blend | None, judged: _Judged) -> Order:
+    relevance = by_relevance(judged.judgments)
+    if blend is None:
+        return Order(((1.0, relevance),))
+    orders = [(blend.relevance, relevance), (blend.lexical, lexical(len(judged.hits)))]
+    if blend.field:
+        name = blend.field.name
+        orders.append((blend.field.weight, [number_of(hit.fields, name) for hit in judged.hits]))
+    return Order(tuple((weight, figures) for weight, figures in orders if weight))
 
 
 def _locale(search: Search, hits: Sequence[Hit], indices: Sequence[str]) -> str | None:

@@ -43,6 +43,8 @@ def product(number: int) -> dict[str, object]:
         "brand": "Acme" if number % 2 else "Ümit",
         "sku": "phone case",
         "price": number / 2,
+        "tens": number // 10,
+        "junk": words == "junk",
         "big": 12345678901234567890123,
         "variants": [{"size": "S"}, {"size": "M"}],
     }
@@ -57,6 +59,8 @@ def shop(opensearch: OpenSearchNode) -> Iterator[str]:
             "brand": {"type": "keyword"},
             "sku": {"type": "text"},
             "price": {"type": "float"},
+            "tens": {"type": "integer"},
+            "junk": {"type": "boolean"},
             "big": {"type": "object", "enabled": False},
             "variants": {"type": "nested", "properties": {"size": {"type": "keyword"}}},
         }

@@ -69,8 +69,8 @@ def test_a_newer_service_may_say_more(gateway: str, service: WordService) -> Non
 
 @pytest.fixture
 def hasty(opensearch: OpenSearchNode, shop: str, service: WordService) -> Iterator[str]:
-    """A gateway with 300 ms a search, and one search at a time that may wait for judgments."""
-    told = settings(opensearch.url, service.url, time_budget_ms=300)
+    """A gateway with a second a search, and one search at a time that may wait for judgments."""
+    told = settings(opensearch.url, service.url, time_budget_ms=1_000)
     relevance = told.relevance.model_copy(update={"max_in_flight": 1})
     with running_gateway(told.model_copy(update={"relevance": relevance})) as url:
         yield url
@@ -85,11 +85,13 @@ def test_a_late_answer_is_not_waited_for(
     assert time.monotonic() - began < 3.0
     assert ours.csrm == "skipped; reason=deadline"
     assert ours.lasting == search(opensearch.url, body).lasting
-    assert 0 < service.asked[0]["deadline_ms"] <= 300, "the service is told, so that it can drop what is late"
+    assert 0 < service.asked[0]["deadline_ms"] <= 1_000, (
+        "the service is told, so that it can drop what is late"
+    )
 
 
 def test_searches_beyond_the_bulkhead_get_their_own_page_in_time(hasty: str, service: WordService) -> None:
-    service.delay = 0.2
+    service.delay = 0.6
     answers: list[str] = []
     threads = [threading.Thread(target=lambda: answers.append(search(hasty, case()).csrm)) for _ in range(6)]
     for thread in threads:
@@ -123,7 +125,7 @@ def test_the_breaker_opens_then_probes_and_closes(gateway: str, service: WordSer
 
 
 def test_a_slow_service_opens_the_breaker_too(hasty: str, service: WordService) -> None:
-    service.delay = 1.0
+    service.delay = 5.0
     reasons = [search(hasty, case()).csrm.partition("reason=")[2] for _ in range(4)]
     assert reasons == ["deadline"] * 3 + ["breaker-open"]
 

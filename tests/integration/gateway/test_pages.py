@@ -146,6 +146,53 @@ def test_every_option_of_a_search_works_on_a_reranked_page(
     assert set(ours.json["hits"]) == set(theirs.json["hits"])
 
 
+def test_collapsed_hits_are_judged_and_keep_their_inner_hits(
+    opensearch: OpenSearchNode, gateway: str, service: WordService
+) -> None:
+    """One hit a price of ten; the group's first hit stands for it."""
+    collapse = {"field": "tens", "inner_hits": {"name": "others", "size": 2, "_source": ["title"]}}
+    body = {**CASE, "collapse": collapse, "size": 250}
+    own = {hit["_id"]: hit for hit in search(opensearch.url, body).json["hits"]["hits"]}
+    answer = search(gateway, body)
+    assert answer.csrm.startswith(f"reranked; window={len(own)}; removed=")
+    kept = answer.json["hits"]["hits"]
+    assert 0 < len(kept) < len(own)
+    assert all(hit == own[hit["_id"]] for hit in kept)
+    assert {i for i in own if "junk" not in own[i]["_source"].get("title", "")} == {h["_id"] for h in kept}
+    pages = [i for start in range(0, 30, 4) for i in search(gateway, {**body, "from": start, "size": 4}).ids]
+    assert pages == [hit["_id"] for hit in kept]
+
+
+def test_further_windows_fill_up_what_went(
+    opensearch: OpenSearchNode, shop: str, service: WordService
+) -> None:
+    body = {"query": {"match": {"title": "phone case"}}, "sort": [{"junk": "desc"}, "price"]}
+    assert (
+        "junk"
+        in search(opensearch.url, {**body, "from": 82, "size": 1}).json["hits"]["hits"][0]["_source"]["title"]
+    )
+    told = {"window": 30, "max_window": 150, "enough": 20}
+    with running_gateway(settings(opensearch.url, service.url, **told)) as url:
+        first = search(url, body)
+        assert first.csrm.startswith("reranked; window=120; removed=84"), first.csrm
+        assert len(first.ids) == 10
+        own = search(opensearch.url, {**body, "size": 250}).json["hits"]["hits"]
+        whole = [h["_id"] for n, h in enumerate(own) if n >= 120 or "junk" not in h["_source"]["title"]]
+        turned = [
+            i for start in range(0, 200, 20) for i in search(url, {**body, "from": start, "size": 20}).ids
+        ]
+        assert turned == whole
+
+
+def test_a_blend_lets_a_field_count(opensearch: OpenSearchNode, shop: str, service: WordService) -> None:
+    blend = {"relevance": 0.001, "field": {"name": "price", "weight": 1}}
+    with running_gateway(settings(opensearch.url, service.url, blend=blend)) as url:
+        answer = search(url, {**CASE, "size": 60})
+        prices = [hit["_source"]["price"] for hit in answer.json["hits"]["hits"]]
+        assert prices == sorted(prices, reverse=True)
+        assert all("fields" not in hit for hit in answer.json["hits"]["hits"])
+
+
 def test_a_client_sort_is_kept_and_only_filtered(opensearch: OpenSearchNode, gateway: str) -> None:
     body = {**CASE, "sort": [{"price": "desc"}], "size": 250}
     own = search(opensearch.url, body).json["hits"]["hits"]

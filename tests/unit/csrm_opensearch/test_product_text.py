@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csrm_opensearch.product_text import product_text, values_of, without_fields
+from csrm_opensearch.product_text import number_of, product_text, values_of, without_fields
 
 FIELDS: dict[str, object] = {
     "brand": ["Acme"],
@@ -27,6 +29,13 @@ def test_values_in_the_profiles_order() -> None:
 def test_nested_values() -> None:
     assert values_of(FIELDS, "variants.size") == ["S", "M"]
     assert values_of(FIELDS, "variants.offer.name") == ["sale"]
+
+
+def test_numbers() -> None:
+    assert number_of(FIELDS, "length") == 2.0
+    assert number_of({"variants": [{"sales": ["many", 7, 9]}]}, "variants.sales") == 7.0
+    for name in ("brand", "new", "empty", "missing"):
+        assert number_of(FIELDS, name) == -math.inf
 
 
 def test_no_text() -> None:

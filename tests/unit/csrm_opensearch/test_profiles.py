@@ -41,6 +41,10 @@ def test_options_stand_above_the_file() -> None:
             "profiles:\n - {name: a, indices: [x], text_fields: [t], windw: 5}",
             "profiles[0].windw: no such field",
         ),
+        (
+            "profiles:\n - {name: a, indices: [x], text_fields: [t], max_window: 50}",
+            "profiles[0]: max_window must be at least the window (100)",
+        ),
         ("profiles:\n - {name: a, indices: [x], text_fields: [t], locale: kor!}", "profiles[0].locale"),
         ("relevance: {url: 'ftp://x'}", "relevance.url: "),
         (

@@ -53,11 +53,12 @@ class Judge:
     def __init__(self, table: dict[str, Judgment]) -> None:
         self.table = table
         self.down = False
+        self.down_after: int | None = None
         self.asked = 0
 
     async def judge(self, query: str, products: Sequence[str], **_: Any) -> RelevanceResponse:
         self.asked += 1
-        if self.down:
+        if self.down or (self.down_after is not None and self.asked > self.down_after):
             raise RelevanceDownError("down")
         results = [self.table[text].model_copy(update={"index": i}) for i, text in enumerate(products)]
         return RelevanceResponse(
@@ -83,10 +84,9 @@ def ids(done: Done) -> list[int]:
     return [int(hit["_id"]) for hit in json.loads(done.body)["hits"]["hits"]]
 
 
-def shop(tail: str = "show", window: int = 8, min_keep: int = 1) -> Profile:
+def shop(tail: str = "show", window: int = 8, **more: Any) -> Profile:
     return Profile.model_validate(
-        {"name": "s", "indices": ["shop"], "text_fields": ["title"], "tail": tail}
-        | {"window": window, "min_keep": min_keep}
+        {"name": "s", "indices": ["shop"], "text_fields": ["title"], "tail": tail, "window": window} | more
     )
 
 
@@ -98,23 +98,37 @@ products = st.lists(st.tuples(st.booleans(), st.booleans(), figures), max_size=4
     st.integers(1, 12),
     st.lists(st.integers(1, 15), min_size=1, max_size=5),
     st.sampled_from(["show", "hide"]),
+    st.none() | st.integers(0, 25),
+    st.integers(1, 12),
 )
 def test_pages_are_one_list_cut_up(
-    rows: list[tuple[bool, bool, float]], window: int, sizes: list[int], tail: str
+    rows: list[tuple[bool, bool, float]],
+    window: int,
+    sizes: list[int],
+    tail: str,
+    further: int | None,
+    enough: int,
 ) -> None:
+    limit = window + (further or 0)
+    profile = shop(tail, window, max_window=None if further is None else limit, enough=enough)
     texts = [f"p{rank}" if has_text else "" for rank, (has_text, _, _) in enumerate(rows)]
     table = {
         text: judgment(row[2], row[2], remove=row[1]) for text, row in zip(texts, rows, strict=True) if text
     }
-    index, reranker, profile = Index(texts), Reranker(Judge(table), RecentJudgments()), shop(tail, window)
+    index, reranker = Index(texts), Reranker(Judge(table), RecentJudgments())
     if not any(texts[:window]):
         return  # nothing to judge: OpenSearch's own pages
     whole = ids(page(index, reranker, profile, 0, len(rows) + 50))
     removed = [rank for rank in range(len(rows)) if rank not in whole]
     assert len(whole) == len(set(whole))
     assert all(
-        (rank < window and table[texts[rank]].decision == "remove") or tail == "hide" for rank in removed
+        tail == "hide" or (rank < limit and table[texts[rank]].decision == "remove") for rank in removed
     )
+    if further is not None and tail == "show":
+        judged = [rank for rank in range(len(rows)) if rank < limit and texts[rank]]
+        spared = [rank for rank in judged if table[texts[rank]].decision == "remove" and rank in whole]
+        stay = [rank for rank in whole if rank < limit]
+        assert len(spared) <= 1 or len(stay) >= enough, "too few stay, and not everything was judged"
     turned, start = [], 0
     for size in sizes * (len(rows) + 1):
         done = page(index, reranker, profile, start, size)
@@ -176,6 +190,39 @@ def test_the_end_of_the_result_window_is_no_error_and_repeats_nothing() -> None:
     assert seen[:4] == [2, 1, 0, 8]
     assert len(seen) == len(set(seen))
     assert ids(page(index, reranker, shop(), 25, 5)) == []
+
+
+def test_further_windows_are_judged_until_enough_stay() -> None:
+    judge = Judge({f"p{rank}": judgment(rank / 1000, 0.9, remove=rank < 20) for rank in range(60)})
+    index, reranker = Index(list(judge.table)), Reranker(judge, RecentJudgments())
+    profile = shop(max_window=40, enough=5)
+    done = page(index, reranker, profile, 0, 6)
+    assert ids(done) == [31, 30, 29, 28, 27, 26], "32 hits were judged, four windows of eight"
+    assert "window=32; removed=20;" in done.status + ";"
+    assert judge.asked == 4
+    assert ids(page(index, reranker, profile, 10, 4)) == [21, 20, 32, 33]
+    assert json.loads(page(index, reranker, profile, 0, 1).body or b"")["hits"]["total"]["value"] == 40
+    assert judge.asked == 4
+
+
+def test_a_further_window_without_judgments_ends_the_judging_for_all_pages() -> None:
+    judge = Judge({f"p{rank}": judgment(rank / 1000, 0.9, remove=2 <= rank < 20) for rank in range(60)})
+    index, reranker = Index(list(judge.table)), Reranker(judge, RecentJudgments())
+    profile = shop(max_window=40, enough=5)
+    judge.down_after = 1
+    assert ids(page(index, reranker, profile, 0, 3)) == [1, 0, 8]
+    judge.down_after = None
+    assert ids(page(index, reranker, profile, 3, 3)) == [9, 10, 11], (
+        "as page 1 went on, not as it should have"
+    )
+    assert len(ids(page(index, reranker, profile, 0, 60))) == 42, "the next first page is complete again"
+
+
+def test_a_blend_orders_by_the_fields_that_the_profile_names() -> None:
+    judge = Judge({f"p{rank}": judgment(rank / 1000) for rank in range(8)})
+    index, reranker = Index(list(judge.table)), Reranker(judge, RecentJudgments())
+    assert ids(page(index, reranker, shop(blend={"relevance": 1, "lexical": 0.01}), 0, 3)) == [7, 6, 5]
+    assert ids(page(index, reranker, shop(blend={"relevance": 0.01, "lexical": 1}), 0, 3)) == [0, 1, 2]
 
 
 def test_explain_shows_grades_and_what_went_and_only_then() -> None:

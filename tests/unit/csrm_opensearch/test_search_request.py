@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from csrm_opensearch.errors import RequestOptionsError
-from csrm_opensearch.profiles import LocaleFromField, Profile
+from csrm_opensearch.profiles import Blend, FieldWeight, LocaleFromField, Profile
 from csrm_opensearch.query_text import Skip
 from csrm_opensearch.search_request import Asked, Params, Search, read_search
 
@@ -109,6 +109,35 @@ def test_docvalues_of_a_text_field_serve_as_its_text() -> None:
     assert readable({"query": CASE}, b"docvalue_fields=brand,price").added == ("title",)
 
 
+def test_a_collapsed_hit_shows_its_field_already() -> None:
+    collapse = {"field": "brand", "inner_hits": {"name": "more"}}
+    search = readable({"query": CASE, "collapse": collapse})
+    assert search.added == ("title",)
+    assert json.loads(search.window_body())["collapse"] == collapse
+    deep = readable({"query": CASE, "collapse": collapse, "from": 100})
+    assert json.loads(deep.window_body())["collapse"] == {"field": "brand"}
+    assert json.loads(deep.page_body(100, 10))["collapse"] == collapse
+
+
+def test_further_windows_reach_as_far_as_the_profile_allows() -> None:
+    profile = PROFILE.model_copy(update={"max_window": 300})
+    assert not readable({"query": CASE, "from": 299}, profile=profile).deep
+    assert readable({"query": CASE, "from": 300}, profile=profile).deep
+    body = json.loads(readable({"query": CASE, "aggs": {}}, profile=profile).more_body(100, 50))
+    assert body == {
+        "query": CASE,
+        "from": 100,
+        "size": 50,
+        "fields": ["title", "brand"],
+        "track_total_hits": False,
+    }
+
+
+def test_the_field_of_a_blend_is_fetched_too() -> None:
+    profile = PROFILE.model_copy(update={"blend": Blend(field=FieldWeight(name="sales", weight=1))})
+    assert readable({"query": CASE}, profile=profile).added == ("title", "brand", "sales")
+
+
 def test_a_locale_field_is_fetched_too() -> None:
     profile = PROFILE.model_copy(update={"locale": LocaleFromField(field="lang")})
     assert readable({"query": CASE}, profile=profile).added == ("title", "brand", "lang")
@@ -119,7 +148,8 @@ def test_a_locale_field_is_fetched_too() -> None:
     [
         ({"search_after": [1], "sort": ["price"]}, b"", "search-after"),
         ({"pit": {"id": "x"}}, b"", "pit"),
-        ({"collapse": {"field": "brand"}}, b"", "collapse"),
+        ({"collapse": "brand"}, b"", "field-conflict"),
+        ({"query": {"hybrid": {"queries": [CASE]}}, "size": 101}, b"", "hybrid-depth"),
         ({"slice": {"id": 0, "max": 2}}, b"", "slice"),
         ({"size": 0}, b"", "size-0"),
         ({"size": 5}, b"size=0", "size-0"),
@@ -179,6 +209,7 @@ def test_the_sort_parameter_counts() -> None:
 
 def test_hybrid_and_search_pipelines_cannot_be_cut_from_a_wider_search() -> None:
     assert readable({"query": CASE}).exact
+    assert readable({"query": {"hybrid": {"pagination_depth": 200, "queries": [CASE]}}, "size": 101}).exact
     assert not readable({"query": {"hybrid": {"queries": [CASE]}}}).exact
     assert not readable({"query": CASE}, b"search_pipeline=p").exact
 
