@@ -18,14 +18,16 @@ from csrm.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from csrm.calibration import expected_gain
 from csrm.errors import InputError, MissingExtraError
 from csrm.prompt import GRADES
+from csrm.scoring.cache import GradeCache
 from csrm.wire import GradeProbabilities, Judgment
 
 
 class RelevanceModel:
     """Judges products for a query. Thread-safe; one judgment runs at a time and uses the threads it was given."""
 
-    def __init__(self, bundle: Bundle, loaded: Any) -> None:
+    def __init__(self, bundle: Bundle, loaded: Any, *, cache_mb: int = 0) -> None:
         self.bundle = bundle
+        self.cache = GradeCache(cache_mb * 2**20)
         self.name = bundle.name
         self.engine_name: str = loaded.engine.name
         self.precision: str = loaded.precision
@@ -44,6 +46,7 @@ class RelevanceModel:
         base: str | Path | None = None,
         precision: str = "auto",
         threads: int | None = None,
+        cache_mb: int = 0,
     ) -> RelevanceModel:
         """Load a bundle and its base weights.
 
@@ -52,6 +55,7 @@ class RelevanceModel:
             base: other base weights than the bundle names: a folder or a hub id of the same model.
             precision: ``auto`` (measured at start), ``fp32`` or ``bf16``.
             threads: CPU threads of a judgment; torch's own choice where null.
+            cache_mb: megabytes for grades of products that were judged before; 0 judges everything anew.
 
         Raises:
             BundleError: the bundle is missing, wrong, or made for another base.
@@ -78,7 +82,7 @@ class RelevanceModel:
             manifest.limits,
             precision=precision,  # type: ignore[arg-type]
         )
-        return cls(found, loaded)
+        return cls(found, loaded, cache_mb=cache_mb)
 
     def threshold(self, locale: str | None) -> float:
         """Irrelevance above which a product of this locale is removed."""
@@ -101,16 +105,24 @@ class RelevanceModel:
             if not product.strip():
                 raise InputError(f"products[{index}]: empty")
         started = time.perf_counter()
-        prefix = self._encoder.prefix(query, locale=locale, knowledge=knowledge)
-        encoded = self._encoder.products(products)
-        if timings is not None:
-            timings["tokenise"] = (time.perf_counter() - started) * 1e3
         probabilities = np.zeros((len(products), len(GRADES)), dtype=np.float32)
-        if encoded:
-            with self._lock:
-                logits = self._engine.label_logits(prefix, encoded, deadline=deadline, timings=timings)
-            powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-            probabilities[:, self._columns] = powers / powers.sum(axis=1, keepdims=True)
+        unknown, keys = self.cache.find([query, locale, *knowledge], products, probabilities)
+        looked_up = time.perf_counter()
+        if timings is not None:
+            timings["cache"] = (looked_up - started) * 1e3
+        if not unknown:
+            return probabilities
+        prefix = self._encoder.prefix(query, locale=locale, knowledge=knowledge)
+        encoded = self._encoder.products([products[place] for place in unknown])
+        if timings is not None:
+            timings["tokenise"] = (time.perf_counter() - looked_up) * 1e3
+        with self._lock:
+            logits = self._engine.label_logits(prefix, encoded, deadline=deadline, timings=timings)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        fresh = np.zeros((len(unknown), len(GRADES)), dtype=np.float32)
+        fresh[:, self._columns] = powers / powers.sum(axis=1, keepdims=True)
+        probabilities[unknown] = fresh
+        self.cache.keep(keys, fresh)
         return probabilities
 
     def judge(
@@ -133,7 +145,8 @@ class RelevanceModel:
             knowledge: lines about the query, best first.
             threshold: irrelevance above which a product is removed; the bundle's own where null.
             deadline: ``time.monotonic()`` seconds after which the answer is worthless.
-            timings: filled with milliseconds of ``tokenise``, ``prefix`` and ``products``.
+            timings: filled with milliseconds of ``cache``, ``tokenise``, ``prefix`` and ``products``; of the first
+                alone where every product was judged before.
 
         Raises:
             InputError: a blank query or product; the message names it.
