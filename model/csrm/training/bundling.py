@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from csrm.bundle import Bundle, Manifest, load_bundle
 from csrm.calibration import fit_calibration, fit_threshold
 from csrm.errors import InputError
 from csrm.evaluation.grading import grade_rows
 from csrm.model import RelevanceModel
-from csrm.training.data import read_pairs
+from csrm.training.data import LabelledPair, read_pairs
 
 
 def calibrated_bundle(
@@ -29,7 +30,10 @@ def calibrated_bundle(
     name: str | None = None,
     max_loss: float = 0.02,
 ) -> Bundle:
-    """Write a copy of a bundle with calibration and pooled threshold fitted on clean rows.
+    """Write a copy of a bundle with calibration and thresholds fitted on clean rows.
+
+    A locale gets a threshold of its own where its rows are enough for the promise to be made of them alone; the
+    others keep to the pooled one.
 
     Args:
         bundle: to start from: its prompt, base, knowledge and, where ``adapter`` is null, its adapter.
@@ -60,14 +64,15 @@ def calibrated_bundle(
         defect = grades[:, 2:].sum(axis=1, dtype=np.float64)
         is_defect = np.array([row.label in "CI" for row in rows])
         calibration = fit_calibration(defect, is_defect)
-        threshold = fit_threshold(calibration.apply(defect), ~is_defect, max_loss=max_loss)
+        irrelevance = calibration.apply(defect)
+        threshold = fit_threshold(irrelevance, ~is_defect, max_loss=max_loss)
         manifest = Manifest.model_validate(
             old.manifest.model_dump()
             | {
                 "name": name or old.manifest.name,
                 "calibration": calibration.model_dump(),
                 "threshold": round(threshold, 6),
-                "thresholds": {},
+                "thresholds": _by_locale(rows, irrelevance, is_defect, max_loss),
             }
         )
         (work / "bundle.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -75,3 +80,18 @@ def calibrated_bundle(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return load_bundle(out)
+
+
+def _by_locale(
+    rows: Sequence[LabelledPair],
+    irrelevance: NDArray[np.float64],
+    is_defect: NDArray[np.bool_],
+    max_loss: float,
+) -> dict[str, float]:
+    thresholds = {}
+    for locale in sorted({row.locale for row in rows}):
+        own = np.array([row.locale == locale for row in rows])
+        threshold = fit_threshold(irrelevance[own], ~is_defect[own], max_loss=max_loss)
+        if threshold < 1:
+            thresholds[locale] = round(threshold, 6)
+    return thresholds

@@ -15,7 +15,7 @@ from csrm.errors import InputError
 from csrm.evaluation.grading import grade_rows
 from csrm.model import RelevanceModel
 from csrm.training.bundling import calibrated_bundle
-from csrm.training.data import deduplicated, read_pairs, refuse_leaks
+from csrm.training.data import LabelledPair, deduplicated, read_pairs, refuse_leaks
 from csrm.training.recipe import load_recipe
 from csrm.training.run import train
 from csrm.training.trainer import Progress
@@ -86,7 +86,10 @@ def test_an_adapter_becomes_a_bundle(data: Path, tiny_bases: dict[str, Path]) ->
     (start / "adapter").mkdir()
     for file in adapter.iterdir():
         (start / "adapter" / file.name).write_bytes(file.read_bytes())
-    rows = read_pairs(data / "dev.jsonl")
+    rows = [
+        LabelledPair(query="cover", title=f"item {i}", label="E", locale="ko" if i < 40 else "en")
+        for i in range(400)
+    ]
     defect = grade_rows(RelevanceModel.load(start), rows)[:, 2:].sum(axis=1)
     labels = ["EI"[int(p > np.median(defect))] for p in defect]
     middle = defect.argsort()[[len(rows) // 2 - 2, len(rows) // 2 + 2]]
@@ -96,6 +99,9 @@ def test_an_adapter_becomes_a_bundle(data: Path, tiny_bases: dict[str, Path]) ->
     made = calibrated_bundle(start, [data / "clean.jsonl"], data / "made", adapter=adapter, name="mine")
     assert made.name == "mine@1"
     assert made.manifest.calibration.slope > 0
+    # The promise needs some 150 relevant rows: the few of ko keep to the pooled threshold.
+    assert set(made.manifest.thresholds) == {"en"}
+    assert made.threshold("ko") == made.manifest.threshold < 1
     assert load_bundle(data / "made").adapter_path is not None
     with pytest.raises(InputError, match="exists already"):
         calibrated_bundle(start, [data / "clean.jsonl"], data / "made")
