@@ -23,7 +23,7 @@ demo: $(STAMP) ## the whole product on the demo shop, up until Ctrl-C (ONCE=1: e
 	@$(BIN)/python -m demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(QUERIES),--queries $(QUERIES))
 
 .PHONY: test
-test: lint types ## lint, types, then unit, integration and end-to-end tests
+test: lint types browser ## lint, types, then unit, integration and end-to-end tests
 	@$(PYTEST) tests/unit tests/integration tests/e2e
 
 .PHONY: lint
@@ -44,8 +44,12 @@ types: $(STAMP) ## mypy, strict on our packages
 unit: $(STAMP) ## unit tests: no server, no model
 	@$(PYTEST) tests/unit
 
+.PHONY: browser
+browser: ## Chromium for the playground's tests, where there is none (Debian, as root)
+	@scripts/browser
+
 .PHONY: integration
-integration: $(STAMP) ## the OpenSearch side against a real node
+integration: $(STAMP) browser ## the OpenSearch side against a real node
 	@$(PYTEST) tests/integration
 
 .PHONY: e2e

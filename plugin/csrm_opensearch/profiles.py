@@ -175,6 +175,7 @@ class GatewaySettings(_Settings):
                 "indices": profile.indices,
                 "search_fields": profile.playground_fields or profile.text_fields,
                 "window": profile.window,
+                "min_keep": profile.min_keep,
                 "threshold": profile.threshold,
                 "time_budget_ms": profile.time_budget_ms,
                 "mode": profile.mode,

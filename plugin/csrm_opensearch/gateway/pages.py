@@ -13,6 +13,7 @@ from csrm_opensearch.relevance_client import RelevanceClient
 _FILES = {
     "": ("index.html", b"text/html; charset=utf-8"),
     "playground.css": ("playground.css", b"text/css; charset=utf-8"),
+    "list.js": ("list.js", b"text/javascript; charset=utf-8"),
     "playground.js": ("playground.js", b"text/javascript; charset=utf-8"),
 }
 _SAFE: Headers = [
