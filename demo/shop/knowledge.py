@@ -52,7 +52,7 @@ def _device_terms() -> Iterator[TermEntry]:
             source=SOURCE,
             term=term,
             meaning=f"{sold.get(name) or jargon().devices[name]} of {brand.latin}",
-            aliases=_others(term, [*forms, *(form.replace(" ", "") for form in forms)]),
+            aliases=_others(term, forms),
         )
 
 

@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic import ValidationError as PydanticValidationError
 
 from csrm.errors import KnowledgeError
+from csrm.knowledge.folding import Script, writing
 from csrm.wire import Locale
 
 TERM_LINE_CHARS = 60
@@ -119,8 +120,15 @@ class TermEntry(_Entry):
         return list(dict.fromkeys([self.term, *self.aliases]))
 
     def search_texts(self) -> list[str]:
-        """Each spelling with the meaning: a brand alone has a vector close to whatever is spelled like it."""
-        return [f"{spelling}, {self.meaning}" for spelling in self.spellings()]
+        """One spelling of each script, with the meaning: a brand alone is close to whatever is spelled like it.
+
+        Spellings of one script have vectors so close to each other that more of them find nothing more; letter
+        by letter all are looked for.
+        """
+        first: dict[Script, str] = {}
+        for spelling in self.spellings():
+            first.setdefault(writing(spelling), spelling)
+        return [f"{spelling}, {self.meaning}" for spelling in first.values()]
 
     def prompt_line(self, locale: str | None = None, spelling: str | None = None) -> str:
         """At most 60 characters, e.g. ``에어팟 = AirPods, Apple wireless earbuds``.

@@ -2,7 +2,7 @@
 
 Chinese and Japanese write no spaces, and Korean compounds run on, so what counts as a boundary depends on the
 script and on the length of the spelling: "パン" (bread) is not in "パンツ" (trousers), "에어팟" is in
-"에어팟케이스".
+"에어팟케이스". Nor do people agree where a space belongs: "air fryer" is in "airfryer", "스마트 폰" is "스마트폰".
 Knows strings only: neither entries nor vectors.
 """
 
@@ -38,7 +38,7 @@ class SpellingFinder:
         self._owners: dict[str, list[tuple[int, str]]] = defaultdict(list)
         lengths: dict[str, set[int]] = defaultdict(set)
         for owner, spelling in spellings:
-            folded = fold(spelling)
+            folded = fold(spelling).replace(" ", "")
             if not folded or any(owner == known for known, _ in self._owners.get(folded, ())):
                 continue
             self._owners[folded].append((owner, spelling))
@@ -48,7 +48,8 @@ class SpellingFinder:
     def find(self, query: str) -> list[Occurrence]:
         """Every spelling in the query that no longer one covers, longest first, then from left to right."""
         seen = fold_width(query)
-        text = to_hiragana(seen)
+        places = [place for place, char in enumerate(seen) if char != " "]
+        text = to_hiragana(seen).replace(" ", "")
         candidates: list[tuple[int, int]] = []
         for start in range(len(text)):
             for prefix in {text[start : start + _PREFIX], text[start : start + 1]}:
@@ -56,7 +57,9 @@ class SpellingFinder:
                     if start + length > len(text):
                         continue
                     end = start + length
-                    if text[start:end] in self._owners and _stands_alone(seen, start, end):
+                    if text[start:end] in self._owners and _stands_alone(
+                        seen, places[start], places[end - 1] + 1
+                    ):
                         candidates.append((-length, start))
         taken = [False] * len(text)
         found: list[Occurrence] = []
@@ -65,9 +68,8 @@ class SpellingFinder:
             if any(taken[start:end]):
                 continue
             taken[start:end] = [True] * (end - start)
-            found += [
-                Occurrence(owner, word, start, end - start) for owner, word in self._owners[text[start:end]]
-            ]
+            begin, length = places[start], places[end - 1] + 1 - places[start]
+            found += [Occurrence(owner, word, begin, length) for owner, word in self._owners[text[start:end]]]
         return found
 
 
@@ -77,7 +79,7 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     right = end == len(text) or _breaks(text[end - 1], text[end])
     if left and right:
         return True
-    length = end - start
+    length = end - start - text.count(" ", start, end)
     classes = {script(char) for char in text[start:end]} - {Script.GAP}
     if classes == {Script.HAN}:
         return length >= 2

@@ -7,7 +7,11 @@ Three ways of finding, in falling order of trust:
     lexical  the spellings are close (character n-grams): misspellings, text without spaces
 
 What is found literally comes first; the rest is fused by reciprocal rank (Cormack et al. 2009). An entry
-found in no way above its floor is not returned. In memory, exact search; knows no prompt and no product.
+found in no way above its floor is not returned. Where the query has known words, they outweigh closeness: other
+terms are left out, and where they are all of the query, what is close to it must be close to one of them too
+(熊貓尿布, Panda diapers, is near 猫トイレ, the cat's toilet, by a character).
+
+In memory, exact search; knows no prompt and no product.
 """
 
 from __future__ import annotations
@@ -21,11 +25,10 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from csrm.knowledge.edits import misspelled_in
 from csrm.knowledge.embedders import Embedder, Vectors
 from csrm.knowledge.entries import CategoryEntry, Kind, QueryEntry, TermEntry
-from csrm.knowledge.folding import Script, fold, script, writing
-from csrm.knowledge.literal import SpellingFinder
+from csrm.knowledge.folding import Script, writing
+from csrm.knowledge.known_words import FoundWords, KnownWords, language, locale_factor
 from csrm.knowledge.ngrams import NgramIndex
 from csrm.knowledge.snapshot import KnowledgeSnapshot
 
@@ -35,10 +38,6 @@ _KINDS: tuple[Kind, ...] = ("query", "term", "category")
 _RANK_CONSTANT = 20
 """Of the reciprocal rank: 60 is for lists of a thousand, these have at most `_CANDIDATES`."""
 _CANDIDATES = 32
-_LIKELY_SLIP = 0.45
-"""Share of a term's n-grams in the query from which its edits are counted: one slip in five halves it."""
-_OTHER_LANGUAGE = 0.96
-"""An entry in another language than the shop's counts a little less: by no more than one rank."""
 _BLOCK = 256
 """Queries compared at once in `retrieve_many`: bounds the memory of the similarity matrix."""
 
@@ -96,24 +95,18 @@ class Retriever:
         texts = max(len(snapshot.vectors), 100)
         self._floor = self.settings.dense_floor + self.settings.floor_per_tenfold * math.log10(texts / 100)
         entries = snapshot.entries
-        spellings = [(number, text) for number, entry in enumerate(entries) for text in _spellings(entry)]
-        self._finder = SpellingFinder(
-            (number, text) for number, text in spellings if isinstance(entries[number], TermEntry)
-        )
-        self._same_query: dict[str, list[int]] = {}
-        for number, entry in enumerate(entries):
-            if isinstance(entry, QueryEntry):
-                self._same_query.setdefault(fold(entry.query), []).append(number)
-        self._ngrams = NgramIndex([text for _, text in spellings])
-        self._folded = [fold(text) for _, text in spellings]
-        self._spelling_owners = np.array([number for number, _ in spellings], dtype=np.int32)
-        self._spelling_starts = np.searchsorted(self._spelling_owners, np.arange(len(entries)))
-        written = [_writing(text, entry.locale) for entry in entries for text in entry.search_texts()]
-        self._writing_codes = {kind: code for code, kind in enumerate(sorted(set(written)))}
-        self._writings = np.array([self._writing_codes[kind] for kind in written], dtype=np.int16)
+        self._words = KnownWords(entries)
         self._numbers = {entry.id: number for number, entry in enumerate(entries)}
         self._kinds = np.array([_KINDS.index(entry.kind) for entry in entries], dtype=np.int8)
         self._is_term = self._kinds == _KINDS.index("term")
+        texts_of = [
+            (n, text) for n in np.flatnonzero(~self._is_term).tolist() for text in entries[n].search_texts()
+        ]
+        self._ngrams = NgramIndex([text for _, text in texts_of])
+        self._text_owners = np.array([number for number, _ in texts_of], dtype=np.int32)
+        written = [_writing(text, entry.locale) for entry in entries for text in entry.search_texts()]
+        self._writing_codes = {kind: code for code, kind in enumerate(sorted(set(written)))}
+        self._writings = np.array([self._writing_codes[kind] for kind in written], dtype=np.int16)
 
     def retrieve(self, query: str, locale: str | None = None, limit: int = 4) -> list[Retrieved]:
         """The entries that say most of the query, best first; often none.
@@ -176,14 +169,15 @@ class Retriever:
         self, query: str, locale: str | None, limit: int, cosines: Scores, hidden: Collection[str]
     ) -> list[Retrieved]:
         entries = self.snapshot.entries
-        literal = self._literal(query, locale)
+        found = self._words.find(query, locale)
         close = self._closeness(query, locale, cosines)
-        lexical, slips = self._lexical(query)
+        lexical = self._lexical(query, found)
+        self._heed_words(found, close, lexical)
         unseen = [self._numbers[id] for id in hidden if id in self._numbers]
         close[unseen], lexical[unseen] = -1, 0
         fused = self._fused(locale, close, lexical)
-        typed = slips | literal
-        order = [*literal, *(number for number in fused if number not in literal)]
+        typed = {**found.slips, **found.exact}
+        order = [*found.exact, *(number for number in fused if number not in found.exact)]
         left = dict(self.settings.max_per_kind)
         room = self.settings.max_chars
         chosen: list[Retrieved] = []
@@ -205,30 +199,27 @@ class Retriever:
             room -= len(line)
             lines.add(line)
             own = cosines[self.snapshot.starts[number] : self.snapshot.starts[number + 1]]
-            similarity = 1.0 if number in literal else round(float(own.max()), 4)
+            similarity = 1.0 if number in found.exact else round(float(own.max()), 4)
             chosen.append(Retrieved(entry, similarity, line))
         return chosen
 
-    def _literal(self, query: str, locale: str | None) -> dict[int, str]:
-        """Entries that stand in the query: number -> spelling as the entry has it; best first."""
-        entries = self.snapshot.entries
-        found = [
-            (-occurrence.length, occurrence.start, occurrence.owner, occurrence.spelling)
-            for occurrence in self._finder.find(query)
-            if not _false_friend(entries[occurrence.owner].locale, locale, occurrence.spelling)
-        ]
-        whole = fold(query)
-        found += [(-len(whole), 0, number, query) for number in self._same_query.get(whole, ())]
-
-        def rank(item: tuple[int, int, int, str]) -> tuple[int, int, float, str]:
-            length, start, number, _ = item
-            entry = entries[number]
-            return length, start, -entry.weight * _locale_factor(entry.locale, locale), entry.id
-
-        ranked: dict[int, str] = {}
-        for _, _, number, spelling in sorted(found, key=rank):
-            ranked.setdefault(number, spelling)
-        return ranked
+    def _heed_words(self, found: FoundWords, close: Scores, lexical: Scores) -> None:
+        """Lower the scores of what the known words of the query speak against; in place."""
+        terms = [number for number in found.exact if self._is_term[number]]
+        if not terms and not found.slips:
+            return
+        others = self._is_term.copy()
+        others[[*terms, *found.slips]] = False
+        close[others] = -1
+        if found.whole:
+            starts, vectors = self.snapshot.starts, self.snapshot.vectors
+            known = np.concatenate([vectors[starts[term] : starts[term + 1]] for term in terms])
+            near = ((close >= self._floor) | (lexical > 0)) & ~self._is_term
+            for number in np.flatnonzero(near).tolist():
+                own = vectors[starts[number] : starts[number + 1]]
+                close[number] = min(close[number], np.round((own @ known.T).max(), 4))
+                if close[number] < self._floor:
+                    lexical[number] = 0
 
     def _fused(self, locale: str | None, close: Scores, lexical: Scores) -> list[int]:
         """Entries above a floor, by the sum of their reciprocal ranks."""
@@ -245,48 +236,25 @@ class Retriever:
         return sorted(
             points,
             key=lambda number: (
-                -points[number] * entries[number].weight * _locale_factor(entries[number].locale, locale),
+                -points[number] * entries[number].weight * locale_factor(entries[number].locale, locale),
                 entries[number].id,
             ),
         )
 
-    def _lexical(self, query: str) -> tuple[Scores, dict[int, str]]:
-        """How close an entry's spelling is to the query, shape (entries,), 0 where it is not; and which words
-        of the query are a misspelled term."""
-        alike, covered = self._ngrams.compare(query)
-        scores = np.where(self._is_term, 0, np.maximum.reduceat(alike, self._spelling_starts))
-        scores[scores < self.settings.alike_floor] = 0
-        slips: dict[int, str] = {}
-        likely = np.flatnonzero((covered >= _LIKELY_SLIP) & self._is_term[self._spelling_owners])
-        for row in likely[np.argsort(-covered[likely], kind="stable")][:_CANDIDATES].tolist():
-            number = int(self._spelling_owners[row])
-            if number not in slips and (words := misspelled_in(fold(query), self._folded[row])):
-                slips[number] = words
-                scores[number] = covered[row]
-        return cast(Scores, np.round(scores, 4)), slips
-
-
-def _spellings(entry: QueryEntry | TermEntry | CategoryEntry) -> list[str]:
-    return entry.spellings() if isinstance(entry, TermEntry) else entry.search_texts()
+    def _lexical(self, query: str, found: FoundWords) -> Scores:
+        """How close an entry's spelling is to the query, shape (entries,), 0 where it is not."""
+        scores = np.zeros(len(self.snapshot.entries), dtype=np.float32)
+        alike, _ = self._ngrams.compare(query)
+        alike[alike < self.settings.alike_floor] = 0
+        np.maximum.at(scores, self._text_owners, alike)
+        for number, likeness in found.likeness.items():
+            scores[number] = likeness
+        return cast(Scores, np.round(scores, 4))
 
 
 def _writing(text: str, locale: str | None) -> str:
     """What texts that share pieces of spelling have in common: the script, and of Latin the language."""
     kind = writing(text)
-    language = _language(locale)
-    latin = kind is Script.LETTER and language not in (None, "ko", "ja", "zh")
-    return f"{kind.value} {language if latin else 'en'}"
-
-
-def _language(locale: str | None) -> str | None:
-    return locale.split("-")[0].lower() if locale else None
-
-
-def _locale_factor(entry: str | None, shop: str | None) -> float:
-    same = entry is None or shop is None or _language(entry) == _language(shop)
-    return 1.0 if same else _OTHER_LANGUAGE
-
-
-def _false_friend(entry: str | None, shop: str | None, spelling: str) -> bool:
-    """Chinese and Japanese share characters, not meanings: 手紙 is a letter in Japan, tissue in Taiwan."""
-    return _locale_factor(entry, shop) < 1 and all(script(char) is Script.HAN for char in fold(spelling))
+    spoken = language(locale)
+    latin = kind is Script.LETTER and spoken not in (None, "ko", "ja", "zh")
+    return f"{kind.value} {spoken if latin else 'en'}"

@@ -31,6 +31,9 @@ def found(spelling: str, query: str) -> bool:
         ("air jordan 1", "Air  Jordan 1 low"),
         ("U盘", "64g U盘"),
         ("niño", "ropa nino"),
+        ("air fryer", "airfryer paper"),
+        ("스마트폰", "스마트 폰 케이스"),
+        ("スマホケース", "スマホ ケース"),
     ],
 )
 def test_a_word_is_found(spelling: str, query: str) -> None:
@@ -51,6 +54,7 @@ def test_a_word_is_found(spelling: str, query: str) -> None:
         ("배", "배터리"),
         ("水", "香水"),
         ("air jordan 1", "jordan"),
+        ("パン", "ジャパ ン"),
         ("x", ""),
     ],
 )
@@ -79,7 +83,9 @@ def test_occurrences_are_in_the_query_and_do_not_overlap(spellings: list[str], q
     text = fold(query)
     places: dict[int, int] = {}
     for one in occurrences:
-        assert text[one.start : one.start + one.length] == fold(one.spelling)
+        assert text[one.start : one.start + one.length].replace(" ", "") == fold(one.spelling).replace(
+            " ", ""
+        )
         places[one.start] = one.length
     for start, length in places.items():
         assert not any(start < other < start + length for other in places)

@@ -106,7 +106,7 @@ def test_many_give_what_one_gives(retriever: Retriever, cases: Cases) -> None:
 
 
 def test_excluded_entries_make_room_for_others(retriever: Retriever) -> None:
-    queries = ["cat litter", "cat litter", "에어팟", "gaming mouse"]
+    queries = ["고양이 모래", "고양이 모래", "에어팟", "gaming mouse"]
     free, without, term, same = retriever.retrieve_many(
         queries, "en", exclude=[(), {"c-litter", "unknown id"}, ["t-airpods"], ["q-mouse"]]
     )
@@ -181,3 +181,24 @@ def test_the_order_is_the_same_every_time(crowded: KnowledgeSnapshot, embedder: 
     one, two = Retriever(crowded, embedder), Retriever(again, embedder)
     for query in ["phone case", "case", "aj1 phone case", "手紙"]:
         assert one.retrieve(query, "en", 9) == two.retrieve(query, "en", 9) == one.retrieve(query, "en", 9)
+
+
+LITTER_BOX = QueryEntry(id="q-box", locale="ja", source="t", query="猫トイレ", titles=["猫用トイレ ホワイト"])
+PANDA = TermEntry(id="panda", source="t", term="Panda", meaning="brand of diapers", aliases=["熊貓"])
+DIAPERS = TermEntry(id="diapers", locale="zh-TW", source="t", term="尿布", meaning="diapers for babies")
+DIAPERS_JA = TermEntry(id="diapers-ja", locale="ja", source="t", term="おむつ", meaning="diapers for babies")
+
+
+def test_known_words_outweigh_what_is_close_by_a_character(embedder: Embedder) -> None:
+    def found(*entries: QueryEntry | TermEntry, query: str = "熊貓 尿布") -> list[str]:
+        return ids(Retriever(KnowledgeSnapshot.build(entries, embedder), embedder), query, "zh-TW")
+
+    assert found(LITTER_BOX, PANDA) == ["panda", "q-box"]  # 尿布 is not known, so what is close may say it
+    assert found(LITTER_BOX, PANDA, DIAPERS) == ["panda", "diapers"]
+
+
+def test_a_term_that_is_not_in_the_query_is_for_queries_without_a_known_word(embedder: Embedder) -> None:
+    both = Retriever(KnowledgeSnapshot.build([DIAPERS, DIAPERS_JA], embedder), embedder)
+    alone = Retriever(KnowledgeSnapshot.build([DIAPERS_JA], embedder), embedder)
+    assert ids(both, "嬰兒尿布", "zh-TW") == ["diapers"]
+    assert ids(alone, "嬰兒尿布", "zh-TW") == ["diapers-ja"]

@@ -108,7 +108,7 @@ def test_a_changed_file_is_refused(saved: Path, file: str, reason: str) -> None:
 def test_another_format_is_refused(saved: Path) -> None:
     meta = json.loads((saved / "meta.json").read_bytes())
     (saved / "meta.json").write_text(json.dumps(meta | {"format": 99}))
-    with pytest.raises(KnowledgeError, match="has format 99, but 1 is read here: rebuild it"):
+    with pytest.raises(KnowledgeError, match="has format 99, but 2 is read here: rebuild it"):
         KnowledgeSnapshot.load(saved)
 
 

@@ -1,0 +1,155 @@
+"""Which known words stand in a query: terms letter by letter or misspelled, and past queries of the same text.
+
+Knows entries and strings; knows no vectors.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from csrm.knowledge.edits import misspelled_in
+from csrm.knowledge.entries import CategoryEntry, QueryEntry, TermEntry
+from csrm.knowledge.folding import Script, fold, script
+from csrm.knowledge.literal import Occurrence, SpellingFinder
+from csrm.knowledge.ngrams import NgramIndex
+
+_LIKELY_SLIP = 0.45
+"""Share of a term's n-grams in the query from which its edits are counted: one slip in five halves it."""
+_CANDIDATES = 32
+"""Spellings whose edits are counted, for one query."""
+_OTHER_LANGUAGE = 0.96
+"""An entry in another language than the shop's counts a little less: by no more than one rank."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundWords:
+    """Entries by their number in the store, with the words that the shopper used for them."""
+
+    exact: Mapping[int, str]
+    """Number -> spelling as the entry has it; best first: the longest, then from left to right."""
+    slips: Mapping[int, str]
+    """Number of a term -> the words of the query that misspell it."""
+    likeness: Mapping[int, float]
+    """Number of a term in ``slips`` -> share of its n-grams that are in the query."""
+    whole: bool
+    """Whether terms in ``exact`` leave no word of the query over."""
+
+
+class KnownWords:
+    """The spellings of a store, built once, safe to share between threads."""
+
+    def __init__(self, entries: Sequence[QueryEntry | TermEntry | CategoryEntry]) -> None:
+        self._entries = entries
+        spelled = [
+            (number, spelling)
+            for number, entry in enumerate(entries)
+            if isinstance(entry, TermEntry)
+            for spelling in entry.spellings()
+        ]
+        self._finder = SpellingFinder(spelled)
+        self._owners = [number for number, _ in spelled]
+        self._folded = [fold(spelling) for _, spelling in spelled]
+        self._ngrams = NgramIndex([spelling for _, spelling in spelled])
+        self._queries: dict[str, list[int]] = defaultdict(list)
+        for number, entry in enumerate(entries):
+            if isinstance(entry, QueryEntry):
+                self._queries[fold(entry.query)].append(number)
+
+    def find(self, query: str, locale: str | None) -> FoundWords:
+        """All of them; ``locale`` is the shop's language."""
+        folded = fold(query)
+        terms = self._terms(query, locale)
+        covered = {place for one in terms for place in range(one.start, one.start + one.length)}
+        slips, likeness = self._slips(folded, locale, _covered_words(folded, covered))
+        return FoundWords(
+            exact=self._ranked(terms, folded, query, locale),
+            slips=slips,
+            likeness=likeness,
+            whole=bool(terms) and not any(c.isalnum() for i, c in enumerate(folded) if i not in covered),
+        )
+
+    def _terms(self, query: str, locale: str | None) -> list[Occurrence]:
+        """Terms in the query; of those with one spelling the shop's language's, if there is one."""
+        places: dict[int, list[Occurrence]] = defaultdict(list)
+        for found in self._finder.find(query):
+            if not false_friend(self._entries[found.owner].locale, locale, found.spelling):
+                places[found.start].append(found)
+        kept: list[Occurrence] = []
+        for rivals in places.values():
+            own = [one for one in rivals if same_language(self._entries[one.owner].locale, locale)]
+            kept += own or rivals
+        return kept
+
+    def _ranked(
+        self, terms: Iterable[Occurrence], folded: str, query: str, locale: str | None
+    ) -> dict[int, str]:
+        found = [(-one.length, one.start, one.owner, one.spelling) for one in terms]
+        found += [(-len(folded), 0, number, query) for number in self._queries.get(folded, ())]
+
+        def rank(item: tuple[int, int, int, str]) -> tuple[int, int, float, str]:
+            length, start, number, _ = item
+            entry = self._entries[number]
+            return length, start, -entry.weight * locale_factor(entry.locale, locale), entry.id
+
+        ranked: dict[int, str] = {}
+        for _, _, number, spelling in sorted(found, key=rank):
+            ranked.setdefault(number, spelling)
+        return ranked
+
+    def _slips(
+        self, folded: str, locale: str | None, known: Collection[str]
+    ) -> tuple[dict[int, str], dict[int, float]]:
+        _, shares = self._ngrams.compare(folded)
+        slips: dict[int, str] = {}
+        likeness: dict[int, float] = {}
+        likely = np.flatnonzero(shares >= _LIKELY_SLIP)
+        for row in likely[np.argsort(-shares[likely], kind="stable")][:_CANDIDATES].tolist():
+            number = self._owners[row]
+            if number in slips or not same_language(self._entries[number].locale, locale):
+                continue
+            words = misspelled_in(folded, self._folded[row])
+            # A word that is known as it stands is no slip for another: "mouse" for "house".
+            if words and not all(word in known for word in words.split()):
+                slips[number] = words
+                likeness[number] = float(shares[row])
+        longest = {
+            number: words
+            for number, words in slips.items()
+            if not any(words != longer and words in longer for longer in slips.values())
+        }
+        return longest, {number: likeness[number] for number in longest}
+
+
+def same_language(entry: str | None, shop: str | None) -> bool:
+    """Whether an entry of that locale is in the shop's language, or either is of none."""
+    return entry is None or shop is None or language(entry) == language(shop)
+
+
+def language(locale: str | None) -> str | None:
+    """``zh`` of ``zh-TW``."""
+    return locale.split("-")[0].lower() if locale else None
+
+
+def locale_factor(entry: str | None, shop: str | None) -> float:
+    """What an entry's score is multiplied by in a shop of that language."""
+    return 1.0 if same_language(entry, shop) else _OTHER_LANGUAGE
+
+
+def false_friend(entry: str | None, shop: str | None, spelling: str) -> bool:
+    """Chinese and Japanese share characters, not meanings: 手紙 is a letter in Japan, tissue in Taiwan."""
+    return not same_language(entry, shop) and all(script(char) is Script.HAN for char in fold(spelling))
+
+
+def _covered_words(folded: str, covered: Collection[int]) -> set[str]:
+    """Words of which every character is at a covered place."""
+    words: set[str] = set()
+    start = 0
+    for word in folded.split(" "):
+        if word and all(place in covered for place in range(start, start + len(word))):
+            words.add(word)
+        start += len(word) + 1
+    return words

@@ -1,0 +1,85 @@
+"""Known words in a query: whose they are, what is a slip and what is not, and whether they are all of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from csrm.knowledge import CategoryEntry, QueryEntry, TermEntry
+from csrm.knowledge.known_words import KnownWords
+
+
+def term(id: str, locale: str | None, *spellings: str) -> TermEntry:
+    return TermEntry(
+        id=id, locale=locale, source="t", term=spellings[0], meaning="m", aliases=[*spellings[1:]]
+    )
+
+
+ENTRIES = [
+    term("mint", None, "Mint", "薄荷"),
+    term("mouse-en", "en", "mouse"),
+    term("mouse-es", "es", "mouse", "ratón"),
+    term("helmet", "en", "bicycle helmet"),
+    term("bicycle", "en", "bicycle", "bycicle"),
+    term("litter", "ko", "고양이 모래"),
+    term("box", "ko", "고양이 모래통"),
+    term("socks", "es", "medias"),
+    term("letter", "ja", "手紙"),
+    QueryEntry(id="asked", locale="en", source="t", query="Mint mouse", titles=["x"]),
+    CategoryEntry(id="category", source="t", paths={"en": "mouse"}),
+]
+WORDS = KnownWords(ENTRIES)
+
+
+def exact(query: str, locale: str | None) -> list[str]:
+    return [ENTRIES[number].id for number in WORDS.find(query, locale).exact]
+
+
+def slips(query: str, locale: str | None) -> dict[str, str]:
+    return {ENTRIES[number].id: words for number, words in WORDS.find(query, locale).slips.items()}
+
+
+def test_of_one_spelling_the_shops_language_counts() -> None:
+    assert exact("mouse mint", "en") == ["mouse-en", "mint"]
+    assert exact("mouse mint", "es") == ["mouse-es", "mint"]
+
+
+def test_where_the_shops_language_has_none_another_does() -> None:
+    assert set(exact("mouse", "ko")) == {"mouse-en", "mouse-es"}
+    assert exact("ratón", "en") == ["mouse-es"]
+    assert exact("手紙", "zh-TW") == []  # but not among those that share characters
+
+
+def test_a_past_query_of_the_same_text_is_found_first() -> None:
+    assert exact("mint  MOUSE", "en")[0] == "asked"
+    assert "asked" not in exact("mint mouse pad", "en")
+
+
+def test_a_slip_of_the_shops_language_is_found_with_its_words() -> None:
+    assert slips("bicycel helmet kids", "en") == {"helmet": "bicycel helmet"}
+    assert slips("bycicle helmet", "en") == {"helmet": "bycicle helmet"}  # though one word of it is known
+
+
+def test_a_known_word_is_no_slip_of_another() -> None:
+    assert exact("고양이 모래", "ko") == ["litter"]
+    assert slips("고양이 모래", "ko") == {}
+
+
+def test_a_word_is_no_slip_of_another_languages() -> None:
+    assert slips("media player", "en") == {}
+    assert slips("media deportiva", "es") == {"socks": "media"}
+
+
+@pytest.mark.parametrize(
+    ("query", "whole"),
+    [
+        ("mint mouse", True),
+        ("Mint-mouse!", True),
+        ("薄荷", True),
+        ("mint mouse 2", False),
+        ("for mint", False),
+        ("?!", False),
+        ("", False),
+    ],
+)
+def test_whether_known_words_are_all_of_the_query(query: str, whole: bool) -> None:
+    assert WORDS.find(query, "en").whole == whole
