@@ -33,7 +33,13 @@ class Row:
 COMMANDS = {
     "gateway": Row("csrm_cli.commands.gateway:gateway", "Run the gateway in front of an OpenSearch cluster."),
     "serve": Row("csrm_cli.commands.serve:serve", "Run the relevance model on Ray Serve."),
-    "install": Row("csrm_cli.commands.install:app", "Install index templates into OpenSearch."),
+    "install": Row(
+        "csrm_cli.commands.install:app", "Install index templates or a search pipeline into OpenSearch."
+    ),
+    "uninstall": Row("csrm_cli.commands.uninstall:app", "Take a search pipeline back out of OpenSearch."),
+    "doctor": Row(
+        "csrm_cli.commands.doctor:doctor", "Check a search pipeline, from the node to a scored hit."
+    ),
     "train": Row("csrm_cli.commands.train:train", "Train a relevance model by a recipe."),
     "evaluate": Row("csrm_cli.commands.evaluate:evaluate", "Measure a bundle on labelled pairs."),
     "calibrate": Row(

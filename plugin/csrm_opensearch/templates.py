@@ -74,7 +74,7 @@ def load_templates() -> list[IndexTemplate]:
             IndexTemplate(
                 name=f"{_NAME_PREFIX}{file.name.removesuffix('.json')}", body=json.loads(file.read_bytes())
             )
-            for file in _folder().iterdir()
+            for file in template_folder().iterdir()
             if file.name.endswith(".json")
         ),
         key=lambda template: template.name,
@@ -181,7 +181,7 @@ def _installed(client: OpenSearch) -> dict[str, dict[str, Any]]:
     return {found["name"]: found["index_template"] for found in answer["index_templates"]}
 
 
-def _folder() -> Traversable:
+def template_folder() -> Traversable:
     """Package data in an installed wheel; the repository's own folder in an editable checkout."""
     packaged = resources.files("csrm_opensearch") / "index_templates"
     checkout = Path(__file__).parents[2] / "index_templates"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
+from csrm_cli.pipeline_options import KEY_VARIABLE, OpenSearchUrl, ProfileName, ProfilesFile, RelevanceUrl
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Bring into an OpenSearch cluster what CSRM keeps there."
 )
-
-
-@app.callback()
-def _install() -> None:
-    """Keeps ``templates`` a command of its own, also while it is the only one."""
 
 
 @app.command()
@@ -41,3 +39,26 @@ def templates(
             typer.echo(f"  {difference}")
     if check and any(finding.state is not State.CURRENT for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command(epilog=f"A key that the relevance service wants is read from {KEY_VARIABLE}.")
+def pipeline(
+    profiles: ProfilesFile,
+    profile: ProfileName = None,
+    opensearch: OpenSearchUrl = None,
+    relevance: RelevanceUrl = None,
+    make_default: Annotated[
+        bool, typer.Option("--default", help="Make it the default search pipeline of the profile's indices.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Also change the cluster's settings, where that is needed.")
+    ] = False,
+) -> None:
+    """Install OpenSearch's own search pipeline for a profile: no gateway, and less of what it does."""
+    from csrm_cli.pipeline_options import opened
+    from csrm_opensearch.native.install import install
+
+    with opened(profiles, profile, opensearch, relevance) as (client, road):
+        key = os.environ.get(KEY_VARIABLE)
+        for line in install(client, road, key=key, change_settings=yes, make_default=make_default):
+            typer.echo(line)

@@ -1,0 +1,40 @@
+"""What is said to do about what ml-commons says; the sentences are its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from csrm_opensearch.native.doctor import remedy_of
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "remedy"),
+    [
+        (400, "Remote inference host name has private ip address: 10.0.0.7", "--yes"),
+        (
+            400,
+            "Connector URL is not matching the trusted connector endpoint regex, URL is: http://x",
+            "--yes",
+        ),
+        (500, "Error communicating with remote model: Read timed out", "time_budget_ms"),
+        (
+            500,
+            "Error communicating with remote model: Connection refused: /10.0.0.7:8000",
+            "start the relevance",
+        ),
+        (401, 'Error from remote service: {"error": "no such key"}', "CSRM_RELEVANCE_KEY"),
+        (403, "Error from remote service: null", "CSRM_RELEVANCE_KEY"),
+        (404, 'Error from remote service: {"detail": "Not Found"}', "correct it"),
+        (503, 'Error from remote service: {"error": {"type": "overloaded"}}', "/readyz"),
+        (500, "PKIX path building failed: unable to find valid certification path", "trust the authority"),
+        (400, "No eligible node found to execute this request.", "only_run_on_ml_node"),
+        (
+            500,
+            "Native Memory Circuit Breaker is open, please check your resources!",
+            "native_memory_threshold",
+        ),
+        (500, "something new", "see the log"),
+    ],
+)
+def test_remedy(status: int, reason: str, remedy: str) -> None:
+    assert remedy in remedy_of(status, reason)
