@@ -40,6 +40,7 @@ COMMANDS = {
     "doctor": Row(
         "csrm_cli.commands.doctor:doctor", "Check a search pipeline, from the node to a scored hit."
     ),
+    "knowledge": Row("csrm_cli.commands.knowledge:app", "Check and build what the model is told of queries."),
     "train": Row("csrm_cli.commands.train:train", "Train a relevance model by a recipe."),
     "evaluate": Row("csrm_cli.commands.evaluate:evaluate", "Measure a bundle on labelled pairs."),
     "calibrate": Row(

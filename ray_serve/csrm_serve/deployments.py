@@ -65,7 +65,8 @@ class Scorer:
 
 
 class Retriever:
-    """The bundle's knowledge. Without any, or when it cannot be read, it stays up and finds nothing."""
+    """Knowledge: the bundle's, or the snapshot of the settings. Without any, or when it cannot be read, it
+    stays up and finds nothing."""
 
     def __init__(self, settings: ServeSettings) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="retriever")
@@ -75,14 +76,16 @@ class Retriever:
             self._load(settings)
         except Exception as error:  # scoring goes on without knowledge; the state and the log say why
             self._state = PartState(False, str(error))
-            log.exception("The knowledge of bundle %s cannot be used", settings.bundle)
+            log.exception(
+                "Knowledge (%s) cannot be used", settings.knowledge or f"of bundle {settings.bundle}"
+            )
 
     def _load(self, settings: ServeSettings) -> None:
         from csrm.bundle import load_bundle
         from csrm.knowledge import KnowledgeSnapshot, load_embedder
         from csrm.knowledge import Retriever as KnowledgeRetriever
 
-        folder = load_bundle(settings.bundle).knowledge_path
+        folder = settings.knowledge or load_bundle(settings.bundle).knowledge_path
         if folder is None:
             return
         snapshot = KnowledgeSnapshot.load(folder)

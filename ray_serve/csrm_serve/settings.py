@@ -19,6 +19,9 @@ class ServeSettings(BaseModel):
     base: str | None = Field(
         default=None, description="Hub id or folder of the base weights; the bundle's own base if null."
     )
+    knowledge: str | None = Field(
+        default=None, min_length=1, description="Folder of a knowledge snapshot; the bundle's own if null."
+    )
     precision: str = Field(default="auto", description="Number format of the weights.")
     threads: int = Field(
         default=2, ge=1, description="Cores of a scorer replica: its num_cpus and its threads."

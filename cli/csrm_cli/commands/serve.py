@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,10 @@ def serve(
     bundle: Annotated[str, typer.Option(help="Name or folder of the model bundle.")] = "default",
     base: Annotated[
         str | None, typer.Option(help="Hub id or folder of the base weights; the bundle's own if not given.")
+    ] = None,
+    knowledge: Annotated[
+        str | None,
+        typer.Option(help="Folder of a knowledge snapshot; the bundle's own if not given.", metavar="FOLDER"),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the HTTP API.", min=1, max=65535)] = 8000,
@@ -63,6 +68,7 @@ def serve(
     settings = ServeSettings(
         bundle=bundle,
         base=base,
+        knowledge=_snapshot(knowledge) if knowledge else None,
         precision=precision,
         threads=threads or max(1, (os.cpu_count() or 1) // most),
         min_replicas=replicas,
@@ -84,3 +90,12 @@ def serve(
             )
         console.print("  Ctrl-C stops it")
         stop.wait()
+
+
+def _snapshot(folder: str) -> str:
+    """The folder as replicas find it, wherever they run; what is no snapshot is refused before Ray starts."""
+    from csrm.knowledge import saved_version
+
+    path = Path(folder).resolve()
+    saved_version(path)
+    return str(path)

@@ -21,7 +21,7 @@ from csrm.knowledge.embedders import DEFAULT_EMBEDDER, Embedder, load_embedder
 from csrm.knowledge.entries import CategoryEntry, KnowledgeEntry, QueryEntry, TermEntry, parse_entry
 from csrm.knowledge.jsonl import EntryReport, Fault, check_entries, dump_entries, read_entries
 from csrm.knowledge.retriever import RetrievalSettings, Retrieved, Retriever
-from csrm.knowledge.snapshot import KnowledgeSnapshot
+from csrm.knowledge.snapshot import KnowledgeSnapshot, saved_version, version_of
 
 __all__ = [
     "DEFAULT_EMBEDDER",
@@ -41,4 +41,6 @@ __all__ = [
     "load_embedder",
     "parse_entry",
     "read_entries",
+    "saved_version",
+    "version_of",
 ]

@@ -78,37 +78,50 @@ class KnowledgeSnapshot:
 
     @classmethod
     def build(
-        cls, entries: Iterable[QueryEntry | TermEntry | CategoryEntry], embedder: Embedder
+        cls,
+        entries: Iterable[QueryEntry | TermEntry | CategoryEntry],
+        embedder: Embedder,
+        *,
+        before: KnowledgeSnapshot | None = None,
     ) -> KnowledgeSnapshot:
         """Embed the entries. No entry at all is allowed: such a store finds nothing.
+
+        Args:
+            entries: in any order.
+            embedder: makes the vectors.
+            before: an earlier snapshot, of which vectors are taken over where engine and text are the same.
+                It changes nothing of what is built, only the time.
 
         Raises:
             KnowledgeError: two entries have the same id.
         """
-        ordered = sorted(entries, key=lambda entry: entry.id)
-        for one, next_one in pairwise(ordered):
-            if one.id == next_one.id:
-                raise KnowledgeError(f"Two knowledge entries have the id {one.id!r}: give each its own.")
+        ordered = _ordered(entries)
         texts = [entry.search_texts() for entry in ordered]
-        starts = _starts(texts)
-        distinct = {
-            text: number for number, text in enumerate(dict.fromkeys(t for own in texts for t in own))
-        }
-        embedded = embedder.embed_passages(list(distinct))
-        if len(distinct):
-            embedded = fit_passages(embedder)(embedded)
-        rows = np.array([distinct[text] for own in texts for text in own], dtype=np.int64)
+        distinct = list(dict.fromkeys(text for own in texts for text in own))
         identity = EmbedderId.of(embedder)
+        if before is not None and before.embedder != identity:
+            before = None
+        known = {} if before is None else before._rows_by_text()
+        fresh = [text for text in distinct if text not in known]
+        vectors = np.empty((0, embedder.dimension), dtype=np.float32) if before is None else before.vectors
+        if fresh:
+            known |= {text: len(vectors) + number for number, text in enumerate(fresh)}
+            made = fit_passages(embedder)(embedder.embed_passages(fresh))
+            # Half precision, as it will be after a round to disk.
+            vectors = np.concatenate([vectors, made.astype(np.float16).astype(np.float32)])
+        rows = np.array([known[text] for own in texts for text in own], dtype=np.int64)
         return cls(
             entries=ordered,
-            vectors=embedded[rows]
-            .astype(np.float16)
-            .astype(np.float32),  # as it will be after a round to disk
-            starts=starts,
-            query_removal=fit_queries(embedder),
+            vectors=vectors[rows],
+            starts=_starts(texts),
+            query_removal=fit_queries(embedder) if before is None else before.query_removal,
             embedder=identity,
             version=_content_version(ordered, identity),
         )
+
+    def _rows_by_text(self) -> dict[str, int]:
+        texts = [text for entry in self.entries for text in entry.search_texts()]
+        return {text: row for row, text in enumerate(texts)}
 
     def save(self, folder: str | Path) -> None:
         """Write the snapshot as a folder, wholly or not at all; one of the same name is replaced.
@@ -164,19 +177,11 @@ class KnowledgeSnapshot:
             KnowledgeError: there is none, or it is incomplete, damaged or of another format.
         """
         folder = Path(folder)
+        meta = _read_meta(folder)
         try:
-            meta = _Meta.model_validate_json((folder / "meta.json").read_bytes())
             raw = (folder / "vectors.safetensors").read_bytes()
         except OSError as error:
-            raise KnowledgeError(
-                f"There is no knowledge snapshot in {folder} ({error.strerror}): build one and save it there."
-            ) from error
-        except ValidationError as error:
-            raise _broken(folder, "meta.json is not one of a snapshot") from error
-        if meta.format != FORMAT:
-            raise KnowledgeError(
-                f"The knowledge snapshot {folder} has format {meta.format}, but {FORMAT} is read here: rebuild it."
-            )
+            raise _absent(folder, error) from error
         if hashlib.sha256(raw).hexdigest() != meta.vectors_sha256:
             raise _broken(folder, "vectors.safetensors is not the file that was saved")
         entries = read_entries(folder / "entries.jsonl")
@@ -214,6 +219,48 @@ class KnowledgeSnapshot:
             )
 
 
+def saved_version(folder: str | Path) -> str:
+    """The knowledge version of a saved snapshot, without reading its vectors.
+
+    Raises:
+        KnowledgeError: there is no snapshot, or one of another format.
+    """
+    return _read_meta(Path(folder)).version
+
+
+def version_of(entries: Iterable[QueryEntry | TermEntry | CategoryEntry], embedder: Embedder) -> str:
+    """The knowledge version that a snapshot of these entries has, without embedding any.
+
+    Raises:
+        KnowledgeError: two entries have the same id.
+    """
+    return _content_version(_ordered(entries), EmbedderId.of(embedder))
+
+
+def _ordered(
+    entries: Iterable[QueryEntry | TermEntry | CategoryEntry],
+) -> list[QueryEntry | TermEntry | CategoryEntry]:
+    ordered = sorted(entries, key=lambda entry: entry.id)
+    for one, next_one in pairwise(ordered):
+        if one.id == next_one.id:
+            raise KnowledgeError(f"Two knowledge entries have the id {one.id!r}: give each its own.")
+    return ordered
+
+
+def _read_meta(folder: Path) -> _Meta:
+    try:
+        meta = _Meta.model_validate_json((folder / "meta.json").read_bytes())
+    except OSError as error:
+        raise _absent(folder, error) from error
+    except ValidationError as error:
+        raise _broken(folder, "meta.json is not one of a snapshot") from error
+    if meta.format != FORMAT:
+        raise KnowledgeError(
+            f"The knowledge snapshot {folder} has format {meta.format}, but {FORMAT} is read here: rebuild it."
+        )
+    return meta
+
+
 def _starts(texts: Sequence[Sequence[str]]) -> npt.NDArray[np.int32]:
     return np.cumsum([0, *(len(own) for own in texts)], dtype=np.int32)
 
@@ -226,6 +273,12 @@ def _content_version(entries: Sequence[QueryEntry | TermEntry | CategoryEntry], 
 
 def _say(embedder: EmbedderId) -> str:
     return f"{embedder.name} {embedder.version} ({embedder.dimension} dimensions)"
+
+
+def _absent(folder: Path, error: OSError) -> KnowledgeError:
+    return KnowledgeError(
+        f"There is no knowledge snapshot in {folder} ({error.strerror}): build one with csrm knowledge snapshot."
+    )
 
 
 def _broken(folder: Path, what: str) -> KnowledgeError:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from csrm.errors import KnowledgeError
-from csrm.knowledge import Embedder, KnowledgeSnapshot, Retriever, TermEntry
+from csrm.knowledge import (
+    Embedder,
+    KnowledgeSnapshot,
+    Retriever,
+    TermEntry,
+    saved_version,
+    version_of,
+)
+from csrm.knowledge.embedders import Vectors
 
 
 def term(id: str, text: str = "AJ1", meaning: str = "Air Jordan 1") -> TermEntry:
@@ -58,6 +67,51 @@ def test_the_version_is_the_content_s(embedder: Embedder) -> None:
     assert one == version(term("b"), term("a"))  # the order of building does not matter
     assert one != version(term("a"))
     assert one != version(term("a"), term("b", meaning="Nike sneaker"))
+
+
+def test_the_version_is_known_without_vectors(
+    snapshot: KnowledgeSnapshot, saved: Path, embedder: Embedder
+) -> None:
+    assert version_of(reversed(snapshot.entries), embedder) == snapshot.version == saved_version(saved)
+    assert version_of(snapshot.entries[1:], embedder) != snapshot.version
+    with pytest.raises(KnowledgeError, match="There is no knowledge snapshot"):
+        saved_version(saved.parent)
+
+
+class Counted:
+    """The real engine; it keeps what it has embedded."""
+
+    def __init__(self, engine: Embedder) -> None:
+        self.name, self.version, self.dimension = engine.name, engine.version, engine.dimension
+        self.engine, self.passages = engine, list[str]()
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        return self.engine.embed_queries(texts)
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        self.passages += texts
+        return self.engine.embed_passages(texts)
+
+
+def test_from_a_snapshot_before_only_what_is_new_is_embedded(embedder: Embedder) -> None:
+    before = KnowledgeSnapshot.build([term("a"), term("b", "Nike")], embedder)
+    entries = [term("b", "Nike"), term("c", "에어팟", "AirPods"), term("z")]
+    counted = Counted(embedder)
+    anew, grown = (
+        KnowledgeSnapshot.build(entries, embedder),
+        KnowledgeSnapshot.build(entries, counted, before=before),
+    )
+    assert [text for text in counted.passages if "Air" in text] == ["에어팟, AirPods"]
+    assert np.array_equal(anew.vectors, grown.vectors)
+    assert np.array_equal(anew.query_removal.mean, grown.query_removal.mean)
+    assert (anew.version, anew.entries) == (grown.version, grown.entries)
+
+
+def test_a_snapshot_before_by_another_engine_is_not_used(embedder: Embedder) -> None:
+    before = KnowledgeSnapshot.build([term("a")], Renamed(embedder, version="older"))
+    counted = Counted(embedder)
+    KnowledgeSnapshot.build([term("a")], counted, before=before)
+    assert "AJ1, Air Jordan 1" in counted.passages
 
 
 def test_two_entries_of_one_id_are_refused(embedder: Embedder) -> None:

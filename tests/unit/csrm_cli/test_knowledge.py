@@ -1,0 +1,90 @@
+"""``csrm knowledge`` on real files with the real engine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from csrm.errors import KnowledgeError
+from csrm.knowledge import KnowledgeSnapshot, TermEntry, dump_entries
+from csrm_cli.commands.knowledge import app
+
+ENTRIES = [
+    TermEntry(id=f"t{n}", source="test", term=f"word {n}", meaning=f"thing number {n}") for n in range(20)
+]
+
+
+def csrm(*arguments: object) -> tuple[int, list[str]]:
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.output.splitlines()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "entries.jsonl"
+    path.write_bytes(dump_entries(ENTRIES))
+    return path
+
+
+def test_a_good_file_is_valid(file: Path) -> None:
+    assert csrm("validate", file) == (0, ["20 good entries"])
+
+
+def test_every_fault_is_told_with_line_and_field(file: Path) -> None:
+    good = file.read_bytes().splitlines(keepends=True)
+    bad = [
+        b'{"kind": "term", "id": "x", "source": "s", "term": " ", "meaning": "' + b"m" * 600 + b'"}\n',
+        b"\xff\xfe\n",
+        b'{"kind": "recipe"}\n',
+        good[0],
+    ]
+    file.write_bytes(b"".join([*good[:2], *bad, *good[2:]]))
+    code, said = csrm("validate", file)
+    assert code == 1
+    assert [line.removeprefix(f"{file}, ") for line in said] == [
+        "line 3, field term: must not be blank",
+        "line 3, field meaning: String should have at most 500 characters",
+        "line 4: not UTF-8 (byte 1 of the line)",
+        "line 5, field kind: must be one of query, term, category",
+        "line 6, field id: 't0' is already on line 1",
+        "20 good entries, 4 with faults",
+    ]
+
+
+def test_a_snapshot_is_built_and_then_left_as_it_is(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "snapshot"
+    code, said = csrm("snapshot", file, "--out", out)
+    built = KnowledgeSnapshot.load(out)
+    assert (code, said) == (0, [f"{out}: knowledge {built.version}, 20 entries"])
+    assert built.entries == sorted(ENTRIES, key=lambda entry: entry.id)
+
+    written = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    began = time.process_time()
+    assert csrm("snapshot", file, "--out", out) == (0, [f"{said[0]}; as it was"])
+    assert time.process_time() - began < 1
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == written
+
+    file.write_bytes(dump_entries(ENTRIES[1:]))
+    assert csrm("snapshot", file, "--out", out)[0] == 0
+    assert len(KnowledgeSnapshot.load(out).entries) == 19
+
+
+def test_a_broken_snapshot_is_replaced(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "snapshot"
+    csrm("snapshot", file, "--out", out)
+    (out / "vectors.safetensors").write_bytes(b"")
+    (out / "meta.json").write_text("{}")
+    assert csrm("snapshot", file, "--out", out)[0] == 0
+    assert len(KnowledgeSnapshot.load(out).entries) == 20
+
+
+def test_a_faulty_file_makes_no_snapshot(file: Path, tmp_path: Path) -> None:
+    file.write_bytes(b"nonsense\n" + file.read_bytes())
+    with pytest.raises(KnowledgeError, match=r"entries\.jsonl, line 1: not JSON"):
+        csrm("snapshot", file, "--out", tmp_path / "snapshot")
+    assert not (tmp_path / "snapshot").exists()
