@@ -18,7 +18,7 @@ from ray.serve.handle import DeploymentHandle
 from csrm_serve.api import create_api
 from csrm_serve.handles import RetrieverHandle, ScorerHandle
 from csrm_serve.messages import Knowledge, PartState, Scored, ScoringJob
-from csrm_serve.metrics import product_counter, stage_observer
+from csrm_serve.metrics import lookup_counter, product_counter, stage_observer
 from csrm_serve.scoring_queue import ScoringQueue
 from csrm_serve.service import RelevanceService
 from csrm_serve.settings import ServeSettings
@@ -38,8 +38,15 @@ class Scorer:
         assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
         threads = max(1, int(assigned.get("CPU", settings.threads)))
         model = RelevanceModel.load(
-            settings.bundle, base=settings.base, precision=settings.precision, threads=threads
+            settings.bundle,
+            base=settings.base,
+            precision=settings.precision,
+            threads=threads,
+            cache_mb=settings.cache_mb,
         )
+        self._cache = model.cache
+        self._counted = (0, 0)
+        self._count_lookups = lookup_counter()
         self._queue = ScoringQueue(model, observe=stage_observer())
         self._count = product_counter()
         log.info(
@@ -50,10 +57,17 @@ class Scorer:
 
     async def judge(self, job: ScoringJob) -> Scored:
         scored = await self._queue.run(job)
+        self._count_cache()
         removed = sum(judgment["decision"] == "remove" for judgment in scored.results)
         self._count("remove", removed)
         self._count("keep", len(scored.results) - removed)
         return scored
+
+    def _count_cache(self) -> None:
+        hits, misses = self._cache.hits, self._cache.misses
+        self._count_lookups("hit", hits - self._counted[0])
+        self._count_lookups("miss", misses - self._counted[1])
+        self._counted = (hits, misses)
 
     async def state(self) -> PartState:
         return PartState(True, details=self._queue.describe())

@@ -1,7 +1,8 @@
 """Durations of the stages as a Ray Serve histogram, for the Ray dashboard and Prometheus.
 
-    csrm_stage_ms{stage}     queue, knowledge, tokenise, prefix, products, total
+    csrm_stage_ms{stage}     queue, knowledge, cache, tokenise, prefix, products, total
     csrm_products{decision}  products judged: kept and removed
+    csrm_cache{outcome}      products whose grades were remembered (hit) or computed (miss)
 
 Knows Ray's metrics; only deployments make them, since Ray tags them with the replica they live in.
 """
@@ -32,10 +33,21 @@ def stage_observer() -> Callable[[str, float], None]:
 
 def product_counter() -> Callable[[str, int], None]:
     """A function that counts (decision, products)."""
-    counter = Counter("csrm_products", description="Products judged, by decision.", tag_keys=("decision",))
+    return _counter("csrm_products", "Products judged, by decision.", "decision")
 
-    def count(decision: str, products: int) -> None:
+
+def lookup_counter() -> Callable[[str, int], None]:
+    """A function that counts (outcome, products) of looking grades up."""
+    return _counter(
+        "csrm_cache", "Products looked up among the grades computed before, by outcome.", "outcome"
+    )
+
+
+def _counter(name: str, description: str, tag: str) -> Callable[[str, int], None]:
+    counter = Counter(name, description=description, tag_keys=(tag,))
+
+    def count(value: str, products: int) -> None:
         if products:
-            counter.inc(products, tags={"decision": decision})
+            counter.inc(products, tags={tag: value})
 
     return count

@@ -26,6 +26,11 @@ class ServeSettings(BaseModel):
     threads: int = Field(
         default=2, ge=1, description="Cores of a scorer replica: its num_cpus and its threads."
     )
+    cache_mb: int = Field(
+        default=64,
+        ge=0,
+        description="Megabytes a scorer replica keeps for grades it has computed (64 hold 260,000); 0 keeps none.",
+    )
     min_replicas: int = Field(default=1, ge=1, description="Scorer replicas at rest.")
     max_replicas: int = Field(default=1, ge=1, description="Most scorer replicas under load.")
     max_queued_requests: int = Field(

@@ -79,6 +79,19 @@ def test_explain_tells_where_the_time_went(api: httpx.Client) -> None:
         assert answer.knowledge_version != "none"
 
 
+def test_what_was_judged_before_is_not_judged_again(api: httpx.Client) -> None:
+    products = [f"Silicone case number {number} for iPhone 15" for number in range(20)]
+    first = ask(api, query="iphone 15 cover", products=products, locale="en", explain=True)
+    again = ask(
+        api, query="iphone 15 cover", products=[*products[::-1], "frying pan"], locale="en", explain=True
+    )
+    last = ask(api, query="iphone 15 cover", products=products, locale="en", explain=True)
+    assert [one.grades for one in again.results[:20]] == [one.grades for one in first.results[::-1]]
+    assert first.timings_ms and again.timings_ms and last.timings_ms
+    assert again.timings_ms["products"] < first.timings_ms["products"]  # one product in place of twenty
+    assert "products" not in last.timings_ms and "cache" in last.timings_ms
+
+
 def test_coheres_shape_ranks_every_document(api: httpx.Client) -> None:
     query, wanted, foreign = SEARCHES["en"]
     body = {"query": query, "documents": [foreign, {"text": wanted}, foreign]}

@@ -39,6 +39,10 @@ def serve(
         int | None,
         typer.Option(help="Cores of each scorer replica; the machine's, shared out, if not given.", min=1),
     ] = None,
+    cache_mb: Annotated[
+        int,
+        typer.Option(help="Megabytes for grades each scorer replica has computed; 0 keeps none.", min=0),
+    ] = 64,
     address: Annotated[
         str | None,
         typer.Option(help="Ray cluster to join (HOST:PORT or auto); Ray is started here if not given."),
@@ -70,6 +74,7 @@ def serve(
         base=base,
         knowledge=_snapshot(knowledge) if knowledge else None,
         precision=precision,
+        cache_mb=cache_mb,
         threads=threads or max(1, (os.cpu_count() or 1) // most),
         min_replicas=replicas,
         max_replicas=most,
