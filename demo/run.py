@@ -17,6 +17,7 @@ import psutil
 from opensearchpy import OpenSearch
 from rich.console import Console
 
+from csrm.knowledge import dump_entries
 from csrm_opensearch.profiles import load_settings
 from csrm_opensearch.templates import install_templates
 from csrm_opensearch.testing import opensearch_node
@@ -26,9 +27,11 @@ from demo.figures import Hit, Outcome, report, telling
 from demo.search import connect, index_shop, search
 from demo.service import BUILD, ROOT, Service
 from demo.shop import LOCALES, ShopProduct, ShopQuery, documents, judge, products, queries
+from demo.shop.knowledge import knowledge_entries
 
 PROFILES = ROOT / "demo" / "profiles.yaml"
 REPORT = BUILD / "report.json"
+KNOWLEDGE = BUILD / "knowledge"
 
 _OPENSEARCH_PORT, _SERVE_PORT, _DASHBOARD_PORT, _GATEWAY_PORT = 9200, 8000, 8265, 9280
 _SERVE_SECONDS = 300.0
@@ -53,17 +56,30 @@ def start(stack: ExitStack, console: Console) -> Urls:
         csrm_opensearch.testing.errors.NodeError: no OpenSearch can be had.
     """
     machine.check_memory()
-    with screen.step(console, "Base weights of the model") as say:
+    with screen.step(console, "Base weights of the model, the shop's knowledge") as say:
         say("the first time about a minute")
         base = Service("Preparing the base weights", ["base"], BUILD / "base.log")
         stack.callback(base.stop)
+        # Meanwhile what the shop knows of queries is embedded; the second time it is there already.
+        KNOWLEDGE.parent.mkdir(parents=True, exist_ok=True)
+        entries = KNOWLEDGE.with_suffix(".jsonl")
+        entries.write_bytes(dump_entries(knowledge_entries()))
+        arguments = ["knowledge", "snapshot", str(entries), "--out", str(KNOWLEDGE)]
+        knowledge = Service("Embedding the shop's knowledge", arguments, BUILD / "knowledge.log")
+        stack.callback(knowledge.stop)
         base.wait_done()
+        knowledge.wait_done()
         say("ready in the cache")
 
     ports = _ports(console)
     serve = Service(
         "Ray Serve",
-        ["serve", "--port", str(ports["Ray Serve"]), "--dashboard-port", str(ports["the Ray dashboard"])],
+        [
+            "serve",
+            *("--port", str(ports["Ray Serve"])),
+            *("--dashboard-port", str(ports["the Ray dashboard"])),
+            *("--knowledge", str(KNOWLEDGE)),
+        ],
         BUILD / "serve.log",
     )
     stack.callback(serve.stop)
