@@ -54,6 +54,13 @@ class RelevanceSettings(_Settings):
     breaker: BreakerSettings = BreakerSettings()
 
 
+class RecordSettings(_Settings):
+    """One JSON line a search; the shoppers' text is in it only where that is said."""
+
+    file: Path | None = None
+    query_text: bool = False
+
+
 class LocaleByIndex(_Settings):
     """The locale follows from the index's name: the first pattern that fits, in the order of the file."""
 
@@ -81,6 +88,13 @@ class Blend(_Settings):
     field: FieldWeight | None = None
 
 
+class Traffic(_Settings):
+    """An A/B test: of which visitors the searches are reranked, and what tells visitors apart."""
+
+    share: float = Field(ge=0, le=1)
+    by: str = Field(pattern=r"^(header:[\w-]+|cookie:[\w-]+|ubi)$")
+
+
 class Profile(_Settings):
     """How searches on some indices are reranked. See the example file for what each field means."""
 
@@ -88,7 +102,8 @@ class Profile(_Settings):
     indices: list[Annotated[str, Field(min_length=1, pattern=r"^[^\s,]+$")]] = Field(min_length=1)
     text_fields: list[FieldPath] = Field(min_length=1)
     locale: Locale | LocaleByIndex | LocaleFromField | None = None
-    mode: Literal["on", "off"] = "on"
+    mode: Literal["on", "shadow", "off"] = "on"
+    traffic: Traffic | None = None
     window: int = Field(default=100, ge=1, le=MAX_PRODUCTS)
     threshold: float | None = Field(default=None, ge=0, le=1)
     time_budget_ms: float = Field(default=1_000, gt=0)
@@ -155,6 +170,7 @@ class GatewaySettings(_Settings):
 
     opensearch: OpenSearchSettings = OpenSearchSettings()
     relevance: RelevanceSettings = RelevanceSettings()
+    records: RecordSettings = RecordSettings()
     dashboard_url: HttpUrl | None = None
     profiles: list[Profile] = []
 

@@ -15,7 +15,7 @@ class RequestOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    mode: Literal["on", "off"] | None = None
+    mode: Literal["on", "shadow", "off"] | None = None
     explain: bool = False
     threshold: float | None = Field(default=None, ge=0, le=1)
     window: int | None = Field(default=None, ge=1, le=MAX_PRODUCTS)

@@ -7,7 +7,7 @@ A body stays a mapping from its top-level members to their raw JSON: only ``from
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -67,7 +67,7 @@ class Search:
     ``start`` and ``size`` are the page asked for; ``by_relevance`` is false where the client sorts by
     something else and only filtering is right; ``added`` are the fields of product text and locale that the
     client did not ask for; ``exact`` is false where a wider search may give another order than the client's
-    own, so that OpenSearch's own page cannot be cut from the window.
+    own, so that OpenSearch's own page cannot be cut from the window; ``shadow``: judge, but change no page.
     """
 
     members: Members
@@ -80,6 +80,7 @@ class Search:
     by_relevance: bool
     added: tuple[str, ...]
     exact: bool
+    shadow: bool = False
 
     @property
     def limit(self) -> int:
@@ -132,12 +133,18 @@ class Asked:
     """What was read of a body: the options, and the search or the reason to leave it alone.
 
     ``body`` is what OpenSearch gets when the search is left alone: the client's own bytes, or, where it named
-    options, the same without them.
+    options, the same without them. ``ubi`` is ``ext.ubi``, what User Behavior Insights knows of the search.
     """
 
     body: bytes
     search: Search | Skip
     options: RequestOptions | None = None
+    ubi: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def in_test(self) -> bool:
+        """Whether the search is one of the A/B test: it can be reranked, and does not itself say whether to."""
+        return isinstance(self.search, Search) and (self.options is None or self.options.mode is None)
 
 
 def read_search(body: bytes, params: Params, profile: Profile) -> Asked:
@@ -159,7 +166,9 @@ def read_search(body: bytes, params: Params, profile: Profile) -> Asked:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return Asked(body, Skip("body-not-json"))
     search = _plan(members, decoded, params, profile, options or RequestOptions())
-    return Asked(stripped, search, options)
+    ext = decoded.get("ext")
+    ubi = ext.get("ubi") if isinstance(ext, dict) else None
+    return Asked(stripped, search, options, ubi if isinstance(ubi, dict) else {})
 
 
 def take_options(members: Members) -> RequestOptions | None:
@@ -185,7 +194,8 @@ def take_options(members: Members) -> RequestOptions | None:
 def _plan(
     members: Members, body: dict[str, Any], params: Params, profile: Profile, options: RequestOptions
 ) -> Search | Skip:
-    if (options.mode or profile.mode) == "off":
+    mode = options.mode or profile.mode
+    if mode == "off":
         return Skip("off")
     for name in ("scroll", "source", "filter_path"):
         if params.get(name) is not None:
@@ -225,6 +235,7 @@ def _plan(
         window=window,
         by_relevance=_by_score(params.get("sort") or body.get("sort")),
         added=added,
+        shadow=mode == "shadow",
         exact=(paged or not hybrid)
         and "search_pipeline" not in body
         and params.get("search_pipeline") is None,
@@ -284,9 +295,9 @@ def _fields_to_add(body: dict[str, Any], params: Params, profile: Profile) -> tu
     collapse = body.get("collapse") or {}
     if not isinstance(collapse, dict) or not isinstance(collapse.get("field", ""), str):
         return Skip("field-conflict")
-    for field in profile.fetched_fields:
-        if any(_matches(name, field) for name in others) or any(
-            "*" in n and _matches(n, field) for n in docvalues
+    for wanted in profile.fetched_fields:
+        if any(_matches(name, wanted) for name in others) or any(
+            "*" in name and _matches(name, wanted) for name in docvalues
         ):
             return Skip("field-conflict")
     asked = [*_listed(fields), *docvalues, *_listed(collapse)]  # a collapsed hit shows its field's value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +23,11 @@ def gateway(
     port: Annotated[
         int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
     ] = 9280,
+    admin_port: Annotated[
+        int | None,
+        typer.Option(help="A port of its own for the playground, metrics and health.", min=0, max=65535),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="How many processes serve.", min=1, max=256)] = 1,
     dashboard_url: Annotated[
         str | None, typer.Option(help="Where the playground links to: the Ray dashboard.")
     ] = None,
@@ -28,17 +35,32 @@ def gateway(
 ) -> None:
     """Pass every request on to OpenSearch; rerank and filter the searches on indices with a profile.
 
-    Clients change the host name and nothing else. The options stand above the settings file.
+    Clients change the host name and nothing else. The options stand above the settings file, which is read anew
+    on HUP. TERM ends the searches in flight, then the gateway.
     """
-    from csrm_opensearch.gateway import serve
-    from csrm_opensearch.profiles import load_settings
+    with tempfile.TemporaryDirectory(prefix="csrm-gateway-") as folder:
+        if workers > 1:  # must be set before the metrics' library is imported
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        from csrm_opensearch.gateway import serve
+        from csrm_opensearch.profiles import GatewaySettings, load_settings
 
-    logging.getLogger().setLevel(log_level.upper())
-    settings = load_settings(
-        profiles, opensearch__urls=opensearch, relevance__url=relevance, dashboard_url=dashboard_url
-    )
+        logging.getLogger().setLevel(log_level.upper())
 
-    def started(url: str) -> None:
-        typer.echo(f"gateway {url}  ->  {', '.join(settings.opensearch.urls)}  (playground {url}/_csrm/)")
+        def load() -> GatewaySettings:
+            return load_settings(
+                profiles, opensearch__urls=opensearch, relevance__url=relevance, dashboard_url=dashboard_url
+            )
 
-    serve(settings, host=host, port=port, log_level=log_level, started=started)
+        def started(url: str, admin_url: str) -> None:
+            nodes = ", ".join(load().opensearch.urls)
+            typer.echo(f"gateway {url}  ->  {nodes}  (playground {admin_url})")
+
+        serve(
+            load,
+            host=host,
+            port=port,
+            admin_port=admin_port,
+            workers=workers,
+            log_level=log_level,
+            started=started,
+        )

@@ -8,19 +8,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
 from urllib.parse import unquote
 
 from csrm_opensearch.errors import BodyTooLargeError, BrokenAnswerError, RequestOptionsError, UnreachableError
 from csrm_opensearch.gateway.exchange import ClientGoneError, Exchange, Receive, Scope, Send
+from csrm_opensearch.gateway.metrics import Metrics
 from csrm_opensearch.gateway.msearch import msearch
-from csrm_opensearch.gateway.nodes import Nodes
-from csrm_opensearch.gateway.pages import Pages
-from csrm_opensearch.gateway.rerank import Reranker, skipped
+from csrm_opensearch.gateway.pages import answer_page
+from csrm_opensearch.gateway.parts import Parts
 from csrm_opensearch.gateway.search import foreign_search, search
 from csrm_opensearch.profiles import GatewaySettings
-from csrm_opensearch.recent import RecentJudgments
-from csrm_opensearch.relevance_client import RelevanceClient
+from csrm_opensearch.status import skipped
 
 log = logging.getLogger(__name__)
 
@@ -29,41 +27,59 @@ Answer = Callable[[bytes], Coroutine[object, object, None]]
 
 
 class Gateway:
-    """The gateway as an ASGI 3 application. It starts whether or not OpenSearch and the service answer."""
+    """The gateway as an ASGI 3 application. It starts whether or not OpenSearch and the service answer.
 
-    def __init__(self, settings: GatewaySettings) -> None:
-        self._settings = settings
-        self._stack = AsyncExitStack()
-        self._nodes = Nodes(settings.opensearch)
-        self._relevance = RelevanceClient(settings.relevance)
-        self._reranker = Reranker(self._relevance, RecentJudgments())
-        self._pages = Pages(settings, self._nodes, self._relevance)
+    Args:
+        settings: to begin with; ``reload`` takes others.
+        admin_port: port on which ``/_csrm/`` is answered; on any other it is a path like all others. Null: on
+            every port.
+
+    Raises:
+        ProfileError: the certificate files of the settings cannot be used.
+    """
+
+    def __init__(self, settings: GatewaySettings, *, admin_port: int | None = None) -> None:
+        self._admin_port = admin_port
+        self._metrics = Metrics()
+        self._parts = Parts(settings, self._metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
             case "http":
+                self._metrics.requests.inc()
                 await self._answer(Exchange(scope, receive, send))
             case "lifespan":
                 await self._live(receive, send)
             case _:  # OpenSearch speaks no web sockets
                 await send({"type": "websocket.close", "code": 1003})
 
+    async def reload(self, settings: GatewaySettings) -> None:
+        """Serve with other settings from now on; searches under way end with those they began with.
+
+        Raises:
+            ProfileError: the settings cannot be used; those in force stay.
+        """
+        parts, old = Parts(settings, self._metrics), self._parts
+        await parts.open()
+        self._parts = parts
+        await old.close()
+
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self._stack.enter_async_context(self._nodes)
-                await self._stack.enter_async_context(self._relevance)
+                await self._parts.open()
                 await send({"type": "lifespan.startup.complete"})
             else:
-                await self._stack.aclose()
+                await self._parts.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
     async def _answer(self, exchange: Exchange) -> None:
         """The one place where an error becomes an HTTP status."""
         try:
-            await self._route(exchange)
+            with self._parts.used() as parts:
+                await self._route(exchange, parts)
         except ClientGoneError:
             log.debug("client gone: %s %s", exchange.method, exchange.target)
         except RequestOptionsError as error:
@@ -73,65 +89,68 @@ class Gateway:
         except UnreachableError as error:
             await exchange.error(503, "opensearch_unreachable_exception", str(error))
 
-    async def _route(self, exchange: Exchange) -> None:
-        parts = exchange.raw_path.strip(b"/").split(b"/")
-        if parts[0] == b"_csrm":
-            await self._pages.answer(exchange, b"/".join(parts[1:]).decode("latin-1"))
+    async def _route(self, exchange: Exchange, parts: Parts) -> None:
+        path = exchange.raw_path.strip(b"/").split(b"/")
+        if path[0] == b"_csrm" and self._admin_port in {None, exchange.port}:
+            await answer_page(exchange, b"/".join(path[1:]).decode("latin-1"), parts)
             return
-        index = "" if parts[0].startswith(b"_") else unquote(parts.pop(0).decode("latin-1"))
-        if exchange.method in {"GET", "POST"} and parts:
-            match parts:
+        index = "" if path[0].startswith(b"_") else unquote(path.pop(0).decode("latin-1"))
+        if exchange.method in {"GET", "POST"} and path:
+            match path:
                 case [b"_search"]:
-                    await self._read(exchange, self._searcher(exchange, index))
+                    await _read(exchange, parts, index, _searcher(exchange, parts, index))
                     return
                 case [b"_msearch"]:
-                    await self._read(
-                        exchange,
-                        lambda packed: msearch(
-                            exchange, packed, index, self._settings, self._nodes, self._reranker
-                        ),
+                    await _read(
+                        exchange, parts, index, lambda packed: msearch(exchange, packed, index, parts)
                     )
                     return
-                case [b"_search", b"template"] if self._settings.profile_for(index):
-                    await self._pass(exchange, status=skipped("template"))
+                case [b"_search", b"template"] if profile := parts.settings.profile_for(index):
+                    await _pass(exchange, parts, parts.watch(index, profile).told(skipped("template")))
                     return
-        await self._pass(exchange)
+        await _pass(exchange, parts)
 
-    def _searcher(self, exchange: Exchange, index: str) -> Answer:
-        profile = self._settings.profile_for(index)
-        if profile is None:
-            return lambda packed: foreign_search(exchange, packed, self._nodes)
-        return lambda packed: search(exchange, packed, index, profile, self._nodes, self._reranker)
 
-    async def _pass(self, exchange: Exchange, status: str | None = None) -> None:
-        """Pass a request through; a body that arrives in pieces goes on in pieces."""
-        message = await exchange.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        head: bytes = message.get("body", b"")
-        body: bytes | AsyncIterable[bytes] | None = head or None
-        if message.get("more_body"):
-            body = exchange.all_chunks(head)
-        await self._nodes.forward(exchange, body, status=status)
+def _searcher(exchange: Exchange, parts: Parts, index: str) -> Answer:
+    profile = parts.settings.profile_for(index)
+    if profile is None:
+        return lambda packed: foreign_search(exchange, packed, parts.nodes)
+    watch = parts.watch(index, profile)
+    return lambda packed: search(exchange, packed, profile, watch, parts)
 
-    async def _read(self, exchange: Exchange, answer: Answer) -> None:
-        """Read the body and answer; whatever goes wrong in the gateway itself, the search passes through."""
-        try:
-            packed = await exchange.body()
-        except BodyTooLargeError as error:
-            body = exchange.all_chunks(error.head)
-            await self._nodes.forward(exchange, body, status=skipped("body-too-large"))
-            return
-        try:
-            await _unless_gone(exchange, answer(packed))
-        except (RequestOptionsError, UnreachableError, BrokenAnswerError, ClientGoneError):
-            raise
-        except Exception:
-            log.exception(
-                "a search could not be reranked and passes through: %s", exchange.raw_path.decode("latin-1")
-            )
-            if not exchange.started:
-                await self._nodes.forward(exchange, packed or None, status=skipped("internal-error"))
+
+async def _pass(exchange: Exchange, parts: Parts, status: str | None = None) -> None:
+    """Pass a request through; a body that arrives in pieces goes on in pieces."""
+    message = await exchange.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError
+    head: bytes = message.get("body", b"")
+    body: bytes | AsyncIterable[bytes] | None = head or None
+    if message.get("more_body"):
+        body = exchange.all_chunks(head)
+    await parts.nodes.forward(exchange, body, status=status)
+
+
+async def _read(exchange: Exchange, parts: Parts, index: str, answer: Answer) -> None:
+    """Read the body and answer; whatever goes wrong in the gateway itself, the search passes through."""
+    watch = parts.watch(index, parts.settings.profile_for(index))
+    try:
+        packed = await exchange.body()
+    except BodyTooLargeError as error:
+        body = exchange.all_chunks(error.head)
+        await parts.nodes.forward(exchange, body, status=watch.told(skipped("body-too-large")))
+        return
+    try:
+        await _unless_gone(exchange, answer(packed))
+    except (RequestOptionsError, UnreachableError, BrokenAnswerError, ClientGoneError):
+        raise
+    except Exception:
+        log.exception(
+            "a search could not be reranked and passes through: %s", exchange.raw_path.decode("latin-1")
+        )
+        status = watch.told(skipped("internal-error"))
+        if not exchange.started:
+            await parts.nodes.forward(exchange, packed or None, status=status)
 
 
 async def _unless_gone(exchange: Exchange, work: Coroutine[object, object, None]) -> None:

@@ -38,6 +38,8 @@ class Exchange:
         self.raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         self.query_string: bytes = scope["query_string"]
         self.headers: Headers = list(scope["headers"])
+        self.port: int | None = (scope.get("server") or (None, None))[1]
+        """The port of ours that it came in by."""
         self.receive = receive
         self.send = send
         self.started = False

@@ -15,13 +15,14 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from csrm_opensearch.gateway.exchange import Exchange, unpacked
-from csrm_opensearch.gateway.nodes import Nodes
-from csrm_opensearch.gateway.rerank import Done, Reranker, skipped
-from csrm_opensearch.gateway.search import PASS_ON, REPLACED, without_options
-from csrm_opensearch.profiles import GatewaySettings
+from csrm_opensearch.gateway.exchange import Exchange, Headers, unpacked
+from csrm_opensearch.gateway.parts import Parts
+from csrm_opensearch.gateway.records import Watch
+from csrm_opensearch.gateway.rerank import Done
+from csrm_opensearch.gateway.search import PASS_ON, REPLACED, admit, in_shadow, without_options
 from csrm_opensearch.query_text import Skip
 from csrm_opensearch.search_request import Members, Params, Search, encode, members_decoder, read_search
+from csrm_opensearch.status import skipped
 
 _answers_decoder = msgspec.json.Decoder(list[Raw])
 
@@ -33,8 +34,8 @@ class _Item:
     header: bytes
     body: bytes
     changed: bool
-    indices: tuple[str, ...]
     search: Search | Skip | None
+    watch: Watch
 
     def own(self) -> bytes:
         return self.header + b"\n" + self.body + b"\n"
@@ -46,14 +47,7 @@ class _Item:
         return self.own()
 
 
-async def msearch(
-    exchange: Exchange,
-    packed: bytes,
-    expression: str,
-    settings: GatewaySettings,
-    nodes: Nodes,
-    reranker: Reranker,
-) -> None:
+async def msearch(exchange: Exchange, packed: bytes, expression: str, parts: Parts) -> None:
     """Answer a batch of searches.
 
     Args:
@@ -66,20 +60,30 @@ async def msearch(
         UnreachableError, BrokenAnswerError: OpenSearch did not answer.
     """
     began = time.monotonic()
+    nodes = parts.nodes
     body = unpacked(packed, exchange.header(b"content-encoding"))
     params = Params(exchange.query_string)
     readable = body is not None and exchange.json_expected and params.get("filter_path") is None
-    items = _read(body, expression, settings) if body is not None and readable else None
+    items = _read(body, expression, exchange.headers, parts) if body is not None and readable else None
     if items is None or not any(item.search or item.changed for item in items):
         await nodes.forward(exchange, packed or None)
         return
     own = b"".join(item.own() for item in items)
     plain, repacked = (own, True) if any(item.changed for item in items) else (packed, False)
+    for item in items:
+        if isinstance(item.search, Skip):
+            item.watch.told(skipped(item.search.reason))
     if not any(isinstance(item.search, Search) for item in items):
         await nodes.forward(exchange, plain, status=_status(items, {}, began), repacked=repacked)
         return
     query_string = params.without(*REPLACED)
     target = exchange.raw_path.decode("latin-1") + (f"?{query_string}" if query_string else "")
+
+    async def forward_rejected(places: Sequence[int]) -> None:
+        rejected = skipped("window-rejected")
+        for place in places:
+            items[place].watch.told(rejected)
+        await nodes.forward(exchange, plain, status=rejected.header(0), repacked=repacked)
 
     async def ask(bodies: Sequence[bytes]) -> tuple[Members, list[Raw], Any] | None:
         fetched = await nodes.fetch(exchange, target, b"".join(bodies))
@@ -88,15 +92,17 @@ async def msearch(
             return None
         return *answers, fetched.headers
 
+    places = [place for place, item in enumerate(items) if isinstance(item.search, Search)]
     first = await ask([item.first() for item in items])
     if first is None:
-        await nodes.forward(exchange, plain, status=skipped("window-rejected"), repacked=repacked)
+        await forward_rejected(places)
         return
     around, answers, headers = first
 
     async def page(place: int) -> Done:
-        item, search = items[place], items[place].search
+        item, search, watch = items[place], items[place].search, items[place].watch
         assert isinstance(search, Search)
+        watch.opensearch_ms = watch.took_ms
 
         async def ask_again(body: bytes) -> bytes | None:
             answer = await ask([item.header + b"\n" + body + b"\n"])
@@ -104,9 +110,12 @@ async def msearch(
 
         if _item_status(answers[place]) in PASS_ON:
             return Done(bytes(answers[place]), skipped("opensearch-error"))
-        return await reranker.page(search, item.indices, began, answers[place], ask_again)
+        judging = parts.reranker.page(search, watch.index.split(","), began, answers[place], ask_again)
+        if search.shadow:
+            parts.in_background(in_shadow(judging, watch))
+            return parts.reranker.untouched(search, answers[place])
+        return await judging
 
-    places = [place for place, item in enumerate(items) if isinstance(item.search, Search)]
     async with asyncio.TaskGroup() as group:
         tasks = {place: group.create_task(page(place)) for place in places}
     done = {place: task.result() for place, task in tasks.items()}
@@ -116,17 +125,20 @@ async def msearch(
     if again := [place for place, result in done.items() if result.body is None]:
         second = await ask([items[place].own() for place in again])
         if second is None:
-            await nodes.forward(exchange, plain, status=skipped("window-rejected"), repacked=repacked)
+            await forward_rejected(places)
             return
         for place, raw in zip(again, second[1], strict=True):
             answers[place] = raw
+    for place, result in done.items():
+        if result.status.kind != "shadow":  # that is told when it is judged
+            items[place].watch.told(result.status)
     whole = encode({**around, "responses": answers})
     whole = msgspec.json.format(whole, indent=2) + b"\n" if params.flag("pretty") else whole
     status = (b"csrm-status", _status(items, done, began).encode())
     await exchange.answer(200, [*headers, status], whole)
 
 
-def _read(body: bytes, expression: str, settings: GatewaySettings) -> list[_Item] | None:
+def _read(body: bytes, expression: str, client: Headers, parts: Parts) -> list[_Item] | None:
     """The searches of a batch; null where OpenSearch has to say what is wrong with it."""
     lines = body.split(b"\n")
     if lines.pop() or len(lines) % 2:  # the last line ends with a newline, too
@@ -138,15 +150,15 @@ def _read(body: bytes, expression: str, settings: GatewaySettings) -> list[_Item
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
         names = ",".join(map(str, index)) if isinstance(index, list) else str(index or expression)
-        profile = settings.profile_for(names) if names else None
+        profile = parts.settings.profile_for(names) if names else None
+        watch = parts.watch(names, profile)
         if profile is None:
             stripped = without_options(search_body)
-            items.append(_Item(header, stripped or search_body, stripped is not None, (), None))
+            items.append(_Item(header, stripped or search_body, stripped is not None, None, watch))
             continue
         asked = read_search(search_body, Params(b""), profile)
-        items.append(
-            _Item(header, asked.body, asked.options is not None, tuple(names.split(",")), asked.search)
-        )
+        planned = admit(asked, profile, client, watch)
+        items.append(_Item(header, asked.body, asked.options is not None, planned, watch))
     return items
 
 
@@ -166,15 +178,13 @@ def _item_status(answer: Raw) -> int:
 
 def _status(items: Sequence[_Item], done: dict[int, Done], began: float) -> str:
     """One ``csrm-status`` for the batch: how many were reranked, and the reasons of those that were not."""
-    reranked = [result for result in done.values() if result.status.startswith("reranked")]
+    statuses = [result.status for result in done.values()]
+    reranked = sum(status.kind == "reranked" for status in statuses)
     reasons = [item.search.reason for item in items if isinstance(item.search, Skip)]
-    reasons += [
-        r.status.partition("reason=")[2] for r in done.values() if not r.status.startswith("reranked")
-    ]
+    reasons += [status.reason for status in statuses if status.kind == "skipped"]
     why = ",".join(dict.fromkeys(reasons))
     if not reranked:
-        return skipped(why or "no-profile")
+        shadow = any(status.kind == "shadow" for status in statuses)
+        return "shadow" if shadow else skipped(why or "no-profile").header(0)
     took = round((time.monotonic() - began) * 1000)
-    return f"reranked; searches={len(reranked)}/{len(items)}; took={took}" + (
-        f"; skipped={why}" if why else ""
-    )
+    return f"reranked; searches={reranked}/{len(items)}; took={took}" + (f"; skipped={why}" if why else "")

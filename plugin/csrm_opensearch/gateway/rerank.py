@@ -21,6 +21,7 @@ from csrm_opensearch.profiles import Blend, LocaleFromField
 from csrm_opensearch.recent import Key, RecentJudgments
 from csrm_opensearch.search_answer import Hit, SearchAnswer, exactly, fewer, highest_score, read_answer
 from csrm_opensearch.search_request import Search
+from csrm_opensearch.status import Status, skipped
 from csrm_opensearch.window import Order, Outcome, Page, by_relevance, decide, lexical, place
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Done:
     """What the client gets: ``body``, or its own search sent as it is where that is null."""
 
     body: bytes | None
-    status: str
+    status: Status
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class _Judged:
     locale: str | None
     answer: RelevanceResponse | None
     """The service's answer, where it was asked (not all judgments were remembered)."""
+    waited: float
+    """Seconds that the service took to answer."""
 
     def followed_by(self, further: _Judged) -> _Judged:
         """The products of two windows."""
@@ -72,6 +75,7 @@ class _Judged:
             [*self.judgments, *further.judgments],
             self.locale,
             self.answer or further.answer,
+            self.waited + further.waited,
         )
 
 
@@ -81,11 +85,6 @@ class _Hand:
 
     hits: list[Hit]
     complete: bool
-
-
-def skipped(reason: str) -> str:
-    """The ``csrm-status`` of a search that was left as it is."""
-    return f"skipped; reason={reason}"
 
 
 class Reranker:
@@ -130,8 +129,16 @@ class Reranker:
             body = await self._page(search, answer, hand, outcome, judged, page, ask)
         if body is None:
             return Done(None, skipped("page-rejected"))
-        took = round((time.monotonic() - began) * 1000)
-        return Done(body, f"reranked; window={outcome.window}; removed={len(outcome.removed)}; took={took}")
+        waited = judged.waited * 1000 if judged.answer else None
+        return Done(body, Status("reranked", "", outcome.window, len(outcome.removed), waited))
+
+    def untouched(self, search: Search, window: bytes | Raw) -> Done:
+        """OpenSearch's own page of a search that is judged in the shadow."""
+        answer = read_answer(window)
+        if answer is None or answer.shards_failed:
+            return Done(None, Status("shadow"))
+        own = self._own(search, answer, "")
+        return Done(own.body, Status("shadow"))
 
     def _own(self, search: Search, answer: SearchAnswer, reason: str) -> Done:
         if search.deep or not search.exact:
@@ -176,13 +183,14 @@ class Reranker:
         distinct = dict.fromkeys(filter(None, texts))
         known = dict(self._recent.get(key))
         missing = [text for text in distinct if search.options.explain or text not in known]
-        answer = None
+        answer, asked = None, time.monotonic()
         if missing:
             if search.start > 0 and self._recent.failed(key):
                 raise RelevanceMissedError("The page before this one was OpenSearch's own.")
             answer = await self._ask(search, key, missing, deadline)
             known |= zip(missing, answer.results, strict=True)
-        return _Judged(hits, texts, [known.get(text) for text in texts], key[1], answer)
+        judgments = [known.get(text) for text in texts]
+        return _Judged(hits, texts, judgments, key[1], answer, time.monotonic() - asked)
 
     async def _ask(self, search: Search, key: Key, products: list[str], deadline: float) -> RelevanceResponse:
         query, locale, threshold = key

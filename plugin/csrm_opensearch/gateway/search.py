@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Awaitable
 
 import msgspec
 
-from csrm_opensearch.gateway.exchange import Exchange, unpacked
+from csrm_opensearch.gateway.exchange import Exchange, Headers, unpacked
 from csrm_opensearch.gateway.nodes import Nodes
-from csrm_opensearch.gateway.rerank import Reranker, skipped
+from csrm_opensearch.gateway.parts import Parts
+from csrm_opensearch.gateway.records import Watch
+from csrm_opensearch.gateway.rerank import Done
 from csrm_opensearch.profiles import Profile
 from csrm_opensearch.query_text import Skip
-from csrm_opensearch.search_request import Params, encode, members_decoder, read_search, take_options
+from csrm_opensearch.search_request import (
+    Asked,
+    Params,
+    Search,
+    encode,
+    members_decoder,
+    read_search,
+    take_options,
+)
+from csrm_opensearch.status import Status, skipped
+from csrm_opensearch.traffic import variant_of, visitor_of
 
 PASS_ON = frozenset({401, 403, 404, 429})
 """Statuses of the window's search that the client's own would get too: passed on, not tried again."""
@@ -20,41 +32,41 @@ REPLACED = ("from", "size", "pretty")
 """URL parameters that the gateway sees to itself."""
 
 
-async def search(
-    exchange: Exchange, packed: bytes, expression: str, profile: Profile, nodes: Nodes, reranker: Reranker
-) -> None:
+async def search(exchange: Exchange, packed: bytes, profile: Profile, watch: Watch, parts: Parts) -> None:
     """Answer a search with the reranked page, or with OpenSearch's own and the reason.
 
     Args:
         exchange: the client's.
         packed: the request's body as it was sent.
-        expression: the index expression of the path, decoded.
         profile: of the index expression.
+        watch: of this search; its index is the expression of the path, decoded.
 
     Raises:
         RequestOptionsError: ``ext.csrm`` is wrong.
         UnreachableError, BrokenAnswerError: OpenSearch did not answer.
     """
-    began = time.monotonic()
     body = unpacked(packed, exchange.header(b"content-encoding"))
     if body is None or not exchange.json_expected:
-        await nodes.forward(exchange, packed or None, status=skipped("format"))
+        await parts.nodes.forward(exchange, packed or None, status=watch.told(skipped("format")))
         return
     params = Params(exchange.query_string)
     asked = read_search(body, params, profile)
     plain, repacked = (packed, False) if asked.options is None else (asked.body, True)
+    planned = admit(asked, profile, exchange.headers, watch)
 
-    async def forward(status: str) -> None:
-        await nodes.forward(exchange, plain or None, status=status, repacked=repacked)
+    async def forward(status: Status) -> None:
+        told = watch.told(status)
+        await parts.nodes.forward(exchange, plain or None, status=told, repacked=repacked)
 
-    if isinstance(asked.search, Skip):
-        await forward(skipped(asked.search.reason))
+    if isinstance(planned, Skip):
+        await forward(skipped(planned.reason))
         return
     query_string = params.without(*REPLACED)
     target = exchange.raw_path.decode("latin-1") + (f"?{query_string}" if query_string else "")
-    window = await nodes.fetch(exchange, target, asked.search.window_body())
+    window = await parts.nodes.fetch(exchange, target, planned.window_body())
+    watch.opensearch_ms = watch.took_ms
     if window.status in PASS_ON:
-        status = (b"csrm-status", skipped("opensearch-error").encode())
+        status = (b"csrm-status", watch.told(skipped("opensearch-error")).encode())
         await exchange.answer(window.status, [*window.headers, status], window.body)
         return
     if window.status != 200:
@@ -62,15 +74,44 @@ async def search(
         return
 
     async def ask(body: bytes) -> bytes | None:
-        answer = await nodes.fetch(exchange, target, body)
+        answer = await parts.nodes.fetch(exchange, target, body)
         return answer.body if answer.status == 200 else None
 
-    done = await reranker.page(asked.search, expression.split(","), began, window.body, ask)
+    judging = parts.reranker.page(planned, watch.index.split(","), watch.began, window.body, ask)
+    if planned.shadow:
+        parts.in_background(in_shadow(judging, watch))
+        done = parts.reranker.untouched(planned, window.body)
+        told = done.status.header(watch.took_ms, watch.variant)
+    else:
+        done = await judging
+        told = watch.told(done.status)
     if done.body is None:
-        await forward(done.status)
+        await parts.nodes.forward(exchange, plain or None, status=told, repacked=repacked)
         return
     page = msgspec.json.format(done.body, indent=2) + b"\n" if params.flag("pretty") else done.body
-    await exchange.answer(200, [*window.headers, (b"csrm-status", done.status.encode())], page)
+    await exchange.answer(200, [*window.headers, (b"csrm-status", told.encode())], page)
+
+
+def admit(asked: Asked, profile: Profile, headers: Headers, watch: Watch) -> Search | Skip:
+    """The search, or why it is left alone: as it was read, or by the side of the A/B test that it is on."""
+    watch.ubi = asked.ubi
+    if isinstance(asked.search, Skip):
+        return asked.search
+    watch.query = asked.search.query
+    if profile.traffic and asked.in_test:
+        visitor = visitor_of(profile.traffic.by, headers, asked.ubi)
+        if visitor is None:
+            return Skip("no-visitor")
+        watch.variant = variant_of(profile.name, visitor, profile.traffic.share)
+        if watch.variant == "control":
+            return Skip("control")
+    return asked.search
+
+
+async def in_shadow(judging: Awaitable[Done], watch: Watch) -> None:
+    """Judge a search that is answered already, and record what would have become of it."""
+    done = await judging
+    watch.told(done.status.as_shadow())
 
 
 async def foreign_search(exchange: Exchange, packed: bytes, nodes: Nodes) -> None:
@@ -84,7 +125,8 @@ async def foreign_search(exchange: Exchange, packed: bytes, nodes: Nodes) -> Non
     if stripped is None:
         await nodes.forward(exchange, packed or None)
     else:
-        await nodes.forward(exchange, stripped, status=skipped("no-profile"), repacked=True)
+        status = skipped("no-profile").header(0)
+        await nodes.forward(exchange, stripped, status=status, repacked=True)
 
 
 def without_options(body: bytes) -> bytes | None:

@@ -11,54 +11,91 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from csrm_opensearch.errors import ListenError
+from csrm_opensearch.errors import ListenError, ProfileError
 from csrm_opensearch.gateway.app import Gateway
 from csrm_opensearch.gateway.connection import Connection
+from csrm_opensearch.gateway.nodes import Nodes
+from csrm_opensearch.gateway.workers import keep_running
 from csrm_opensearch.profiles import GatewaySettings
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 1
-"""How long searches in flight may take after the signal to stop."""
+DRAIN_SECONDS = 10
+"""How long requests in flight may take after the signal to stop."""
+
+Load = Callable[[], GatewaySettings]
+"""Reads the settings anew; raises ProfileError where they are wrong."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, but a signal to stop ends it with success instead of by that signal."""
+    """uvicorn's server, but a signal to stop ends it with success, and HUP reads the settings anew."""
+
+    def __init__(self, gateway: Gateway, load: Load, log_level: str) -> None:
+        super().__init__(server_config(gateway, log_level=log_level))
+        self._gateway = gateway
+        self._load = load
+        self._reloading: asyncio.Task[None] | None = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         yield
+
+    def _hung_up(self) -> None:
+        try:
+            settings = self._load()
+            self._reloading = asyncio.ensure_future(self._gateway.reload(settings))
+            log.warning("reading the settings anew")
+        except ProfileError as error:
+            log.error("the settings stay as they were: %s", error)
 
 
 def serve(
-    settings: GatewaySettings,
+    load: Load,
     *,
     host: str = "127.0.0.1",
     port: int = 9280,
+    admin_port: int | None = None,
+    workers: int = 1,
     log_level: str = "warning",
-    started: Callable[[str], None] | None = None,
+    started: Callable[[str, str], None] | None = None,
 ) -> None:
-    """Serve until TERM or INT; returns within two seconds of it.
+    """Serve until TERM or INT, then end what is in flight; HUP reads the settings anew, if they are right.
 
     Args:
-        settings: of the gateway.
+        load: reads the settings.
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
+        admin_port: port of its own for ``/_csrm/``; null answers it on ``port``.
+        workers: how many processes serve. They share the ports; each has its own memory of recent judgments.
         log_level: of uvicorn's own log.
-        started: called with the gateway's URL once it listens.
+        started: called with the gateway's URL and the URL of ``/_csrm/`` once they listen.
 
     Raises:
-        ListenError: the address cannot be had.
+        ProfileError: the settings are wrong.
+        ListenError: an address cannot be had.
     """
-    listener = listen(host, port)
-    config = server_config(Gateway(settings), log_level=log_level)
+    settings = load()
+    Nodes(settings.opensearch)  # finds fault with certificate files before anything starts
+    listeners = [listen(host, port)]
+    if admin_port is not None:
+        listeners.append(listen(host, admin_port))
+        admin_port = int(listeners[1].getsockname()[1])
     if started:
-        name = f"[{host}]" if ":" in host else host
-        started(f"http://{name}:{listener.getsockname()[1]}")
-    _Server(config).run(sockets=[listener])
+        first, last = _url(host, listeners[0]), _url(host, listeners[-1])
+        started(first, f"{last}/_csrm/")
+
+    def work() -> None:
+        gateway = Gateway(settings, admin_port=admin_port)
+        _Server(gateway, load, log_level).run(sockets=listeners)
+
+    if workers == 1:
+        work()
+    else:
+        keep_running(work, workers)
 
 
 def server_config(app: Gateway, *, log_level: str = "warning") -> uvicorn.Config:
@@ -73,12 +110,17 @@ def server_config(app: Gateway, *, log_level: str = "warning") -> uvicorn.Config
         server_header=False,
         date_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
     )
 
 
+def _url(host: str, listener: socket.socket) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listener.getsockname()[1]}"
+
+
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket.
+    """A listening socket.
 
     Raises:
         ListenError: the port is taken, or the address is not this machine's.
@@ -88,6 +130,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(2048)
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
         raise ListenError(

@@ -17,6 +17,7 @@ from csrm_opensearch.gateway.rerank import Done, Reranker
 from csrm_opensearch.profiles import Profile
 from csrm_opensearch.recent import RecentJudgments
 from csrm_opensearch.search_request import Params, Search, read_search
+from csrm_opensearch.status import skipped
 from tests.unit.csrm_opensearch.judgments import figures, judgment
 
 
@@ -149,7 +150,7 @@ def test_a_failing_service_gives_opensearchs_own_page(
     judge = Judge({})
     judge.down = True
     done = page(index, Reranker(judge, RecentJudgments()), shop(), start, size)
-    assert done.status == "skipped; reason=relevance-down"
+    assert done.status == skipped("relevance-down")
     if done.body is None:
         assert start >= 8, "inside the window the page is cut from the answer in hand"
     else:
@@ -178,7 +179,7 @@ def test_page_two_of_a_skipped_page_one_is_skipped() -> None:
     assert ids(page(index, reranker, shop(), 0, 2)) == [0, 1]
     judge.down = False
     done = page(index, reranker, shop(), 2, 2)
-    assert (ids(done), done.status) == ([2, 3], "skipped; reason=page-1-skipped")
+    assert (ids(done), done.status) == ([2, 3], skipped("page-1-skipped"))
     assert ids(page(index, reranker, shop(), 0, 2)) == [2, 1]
     assert ids(page(index, reranker, shop(), 2, 2)) == [0, 8]
 
@@ -198,7 +199,7 @@ def test_further_windows_are_judged_until_enough_stay() -> None:
     profile = shop(max_window=40, enough=5)
     done = page(index, reranker, profile, 0, 6)
     assert ids(done) == [31, 30, 29, 28, 27, 26], "32 hits were judged, four windows of eight"
-    assert "window=32; removed=20;" in done.status + ";"
+    assert (done.status.window, done.status.removed) == (32, 20)
     assert judge.asked == 4
     assert ids(page(index, reranker, profile, 10, 4)) == [21, 20, 32, 33]
     assert json.loads(page(index, reranker, profile, 0, 1).body or b"")["hits"]["total"]["value"] == 40

@@ -1,0 +1,51 @@
+"""Which searches take part in an A/B test, and on which side: by a stable hash of who searches. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from http.cookies import CookieError, SimpleCookie
+
+from csrm_opensearch.status import Variant
+
+
+def variant_of(test: str, visitor: str, share: float) -> Variant:
+    """The side of a visitor: the same for good, and independent of other tests.
+
+    Args:
+        test: name of the test; another name draws the sides anew.
+        visitor: who searches.
+        share: of the visitors, 0 to 1, whose searches are reranked.
+    """
+    digest = hashlib.sha256(f"{test}\0{visitor}".encode()).digest()
+    return "treatment" if int.from_bytes(digest[:8]) < share * 2**64 else "control"
+
+
+def visitor_of(by: str, headers: Iterable[tuple[bytes, bytes]], ubi: Mapping[str, object]) -> str | None:
+    """Who searches, or null where the search does not say.
+
+    Args:
+        by: ``header:NAME``, ``cookie:NAME``, or ``ubi`` for ``ext.ubi.client_id``.
+        headers: of the request, names in lower case.
+        ubi: the search's ``ext.ubi``.
+    """
+    kind, _, name = by.partition(":")
+    if kind == "ubi":
+        client = ubi.get("client_id")
+        return client if isinstance(client, str) and client else None
+    wanted = name.lower().encode() if kind == "header" else b"cookie"
+    for key, value in headers:
+        if key == wanted:
+            text = value.decode("latin-1")
+            found = text if kind == "header" else _cookie(text, name)
+            if found:
+                return found
+    return None
+
+
+def _cookie(text: str, name: str) -> str:
+    try:
+        morsel = SimpleCookie(text).get(name)
+    except CookieError:
+        return ""
+    return morsel.value if morsel else ""
