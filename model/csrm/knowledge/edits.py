@@ -11,17 +11,22 @@ from csrm.knowledge.folding import Script, script
 def misspelled_in(query: str, spelling: str) -> str | None:
     """The words of the query that are the spelling but for a slip, or None. Both folded.
 
-    A spelling of several words is compared with as many words of the query. The first characters must agree:
-    slips happen later in a word, and other words ("mango", "tango") begin otherwise.
+    A spelling of several words is compared with as many words of the query, of which the short ones must be
+    right: "charger for" is no "charger cord". The first characters must agree: slips happen later in a word,
+    and other words ("mango", "tango") begin otherwise.
     """
     allowed = _allowed_edits(spelling)
     if not allowed:
         return None
-    words, size = query.split(), spelling.count(" ") + 1
-    for start in range(len(words) - size + 1):
-        window = " ".join(words[start : start + size])
-        if window[0] == spelling[0] and 0 < edits(window, spelling, allowed) <= allowed:
-            return window
+    meant, typed = spelling.split(" "), query.split()
+    fixed = [place for place, word in enumerate(meant) if len(meant) > 1 and not _allowed_edits(word)]
+    for start in range(len(typed) - len(meant) + 1):
+        window = typed[start : start + len(meant)]
+        if any(window[place] != meant[place] for place in fixed) or window[0][0] != spelling[0]:
+            continue
+        words = " ".join(window)
+        if 0 < edits(words, spelling, allowed) <= allowed:
+            return words
     return None
 
 

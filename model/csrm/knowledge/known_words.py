@@ -6,7 +6,7 @@ Knows entries and strings; knows no vectors.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,7 @@ class FoundWords:
     likeness: Mapping[int, float]
     """Number of a term in ``slips`` -> share of its n-grams that are in the query."""
     whole: bool
-    """Whether terms in ``exact`` leave no word of the query over."""
+    """Whether the terms found leave no word of the query over."""
 
 
 class KnownWords:
@@ -63,13 +63,17 @@ class KnownWords:
         """All of them; ``locale`` is the shop's language."""
         folded = fold(query)
         terms = self._terms(query, locale)
-        covered = {place for one in terms for place in range(one.start, one.start + one.length)}
-        slips, likeness = self._slips(folded, locale, _covered_words(folded, covered))
+        slips, likeness = self._slips(folded, locale, terms)
+        misread = [_span(folded, words) for words in slips.values()]
+        # A word within a longer, misspelled one means that: "cascos" are headphones, "cascos bici" helmets.
+        terms = [one for one in terms if not any(one.start in span for span in misread)]
+        spans = [*misread, *(range(one.start, one.start + one.length) for one in terms)]
+        covered = {place for span in spans for place in span}
         return FoundWords(
             exact=self._ranked(terms, folded, query, locale),
             slips=slips,
             likeness=likeness,
-            whole=bool(terms) and not any(c.isalnum() for i, c in enumerate(folded) if i not in covered),
+            whole=bool(spans) and not any(c.isalnum() for i, c in enumerate(folded) if i not in covered),
         )
 
     def _terms(self, query: str, locale: str | None) -> list[Occurrence]:
@@ -101,7 +105,7 @@ class KnownWords:
         return ranked
 
     def _slips(
-        self, folded: str, locale: str | None, known: Collection[str]
+        self, folded: str, locale: str | None, known: Sequence[Occurrence]
     ) -> tuple[dict[int, str], dict[int, float]]:
         _, shares = self._ngrams.compare(folded)
         slips: dict[int, str] = {}
@@ -112,8 +116,7 @@ class KnownWords:
             if number in slips or not same_language(self._entries[number].locale, locale):
                 continue
             words = misspelled_in(folded, self._folded[row])
-            # A word that is known as it stands is no slip for another: "mouse" for "house".
-            if words and not all(word in known for word in words.split()):
+            if words and not _within(_span(folded, words), known):
                 slips[number] = words
                 likeness[number] = float(shares[row])
         longest = {
@@ -144,12 +147,12 @@ def false_friend(entry: str | None, shop: str | None, spelling: str) -> bool:
     return not same_language(entry, shop) and all(script(char) is Script.HAN for char in fold(spelling))
 
 
-def _covered_words(folded: str, covered: Collection[int]) -> set[str]:
-    """Words of which every character is at a covered place."""
-    words: set[str] = set()
-    start = 0
-    for word in folded.split(" "):
-        if word and all(place in covered for place in range(start, start + len(word))):
-            words.add(word)
-        start += len(word) + 1
-    return words
+def _span(folded: str, words: str) -> range:
+    """Where the words stand in the query, which has them."""
+    start = f" {folded} ".index(f" {words} ")
+    return range(start, start + len(words))
+
+
+def _within(span: range, known: Iterable[Occurrence]) -> bool:
+    """Whether one known word is all there: a word that is known as it stands is no slip for another."""
+    return any(one.start <= span.start and span.stop <= one.start + one.length for one in known)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from typing import cast
 
@@ -46,13 +47,15 @@ class LanguageRemoval:
         return cast(Vectors, (centred / np.maximum(lengths, 1e-12)).astype(np.float32))
 
 
+@lru_cache(maxsize=4)
 def fit_queries(embedder: Embedder) -> LanguageRemoval:
-    """The map for query vectors of this engine; embeds the 192 probe phrases."""
+    """The map for query vectors of this engine; embeds the 192 probe phrases, once an engine."""
     return _fit(embedder.embed_queries)
 
 
+@lru_cache(maxsize=4)
 def fit_passages(embedder: Embedder) -> LanguageRemoval:
-    """The map for passage vectors of this engine; embeds the 192 probe phrases."""
+    """The map for passage vectors of this engine; embeds the 192 probe phrases, once an engine."""
     return _fit(embedder.embed_passages)
 
 

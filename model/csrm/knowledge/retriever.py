@@ -206,10 +206,11 @@ class Retriever:
     def _heed_words(self, found: FoundWords, close: Scores, lexical: Scores) -> None:
         """Lower the scores of what the known words of the query speak against; in place."""
         terms = [number for number in found.exact if self._is_term[number]]
-        if not terms and not found.slips:
+        terms += [number for number in found.slips if number not in terms]
+        if not terms:
             return
         others = self._is_term.copy()
-        others[[*terms, *found.slips]] = False
+        others[terms] = False
         close[others] = -1
         if found.whole:
             starts, vectors = self.snapshot.starts, self.snapshot.vectors

@@ -18,6 +18,7 @@ short = st.text("abc", max_size=7)
         ("samsumg charger", "samsung", "samsumg"),
         ("new airpod pro", "airpods", "airpod"),
         ("phillips", "philips", "phillips"),
+        ("my bycicle helmet", "bicycle helmet", "bycicle helmet"),
         ("louis vuiton bag", "louis vuitton", "louis vuiton"),
         ("あでぃたす", "あでぃだす", "あでぃたす"),
         ("아디다수 신발", "아디다스", "아디다수"),
@@ -37,6 +38,7 @@ def test_a_slip_is_seen(query: str, spelling: str, words: str) -> None:
         ("iphone 14", "iphone 15"),
         ("samsonite", "samsung"),
         ("金項鍊", "金手鍊"),
+        ("charger for laptop", "charger cord"),
         ("adidas", "adidas"),  # is no misspelling
         ("", "adidas"),
     ],

@@ -59,6 +59,11 @@ def test_a_slip_of_the_shops_language_is_found_with_its_words() -> None:
     assert slips("bycicle helmet", "en") == {"helmet": "bycicle helmet"}  # though one word of it is known
 
 
+def test_a_known_word_within_a_longer_misspelled_one_is_not_meant() -> None:
+    assert exact("bycicle helmet mint", "en") == ["mint"]
+    assert exact("bycicle mint", "en") == ["bicycle", "mint"]
+
+
 def test_a_known_word_is_no_slip_of_another() -> None:
     assert exact("고양이 모래", "ko") == ["litter"]
     assert slips("고양이 모래", "ko") == {}
@@ -75,6 +80,7 @@ def test_a_word_is_no_slip_of_another_languages() -> None:
         ("mint mouse", True),
         ("Mint-mouse!", True),
         ("薄荷", True),
+        ("bycicle helmet", True),
         ("mint mouse 2", False),
         ("for mint", False),
         ("?!", False),
