@@ -90,10 +90,10 @@ def uninstall(client: OpenSearch, name: str) -> list[str]:
 
     Raises:
         PipelineConflictError: the pipeline is somebody else's; nothing was changed.
-        UnreachableError, ClusterTooOldError, ClusterRefusedError
+        PluginsMissingError, UnreachableError, ClusterTooOldError, ClusterRefusedError
     """
     with _our_errors(client, None):
-        require_version(client.info(), MINIMUM_VERSION, "search pipelines of ours")
+        check_cluster(client)
         pipeline = _own_pipeline(client, name)
         said = []
         if pipeline is not None:  # else an index's default of that name was not ours
