@@ -22,6 +22,20 @@ FOREIGN = f"{PREFIX}-other"
 """An index without a profile."""
 
 
+MAPPINGS = {
+    "properties": {
+        "title": {"type": "text"},
+        "brand": {"type": "keyword"},
+        "sku": {"type": "text"},
+        "price": {"type": "float"},
+        "tens": {"type": "integer"},
+        "junk": {"type": "boolean"},
+        "big": {"type": "object", "enabled": False},
+        "variants": {"type": "nested", "properties": {"size": {"type": "keyword"}}},
+    }
+}
+
+
 def settings(opensearch_url: str, relevance_url: str, **profile: object) -> GatewaySettings:
     """Settings with one profile on the shops."""
     shop = {"name": "shop", "indices": [f"{PREFIX}-shop*"], "text_fields": ["brand", "title"], "locale": "en"}
@@ -53,22 +67,10 @@ def product(number: int) -> dict[str, object]:
 @pytest.fixture(scope="session")
 def shop(opensearch: OpenSearchNode) -> Iterator[str]:
     """The indices, once a session."""
-    mappings = {
-        "properties": {
-            "title": {"type": "text"},
-            "brand": {"type": "keyword"},
-            "sku": {"type": "text"},
-            "price": {"type": "float"},
-            "tens": {"type": "integer"},
-            "junk": {"type": "boolean"},
-            "big": {"type": "object", "enabled": False},
-            "variants": {"type": "nested", "properties": {"size": {"type": "keyword"}}},
-        }
-    }
     with OpenSearch(opensearch.url, timeout=60) as client:
         for name, more in ((SHOP, {}), (SMALL, {"max_result_window": 50}), (FOREIGN, {})):
             index = {"number_of_shards": 1, "number_of_replicas": 0} | more
-            client.indices.create(index=name, body={"settings": {"index": index}, "mappings": mappings})
+            client.indices.create(index=name, body={"settings": {"index": index}, "mappings": MAPPINGS})
             rows = ({"_index": name, "_id": str(n)} | product(n) for n in range(250))
             helpers.bulk(client, rows, refresh=True)
         yield SHOP
