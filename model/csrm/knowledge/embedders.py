@@ -43,6 +43,9 @@ class Embedder(Protocol):
     @property
     def dimension(self) -> int: ...
 
+    def __hash__(self) -> int:
+        """By identity: what is fitted to an engine is kept for as long as the engine."""
+
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """Vectors of what shoppers type, shape (len(texts), dimension), each of length one."""
 
