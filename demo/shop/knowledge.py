@@ -6,7 +6,7 @@ entries; knows neither vectors nor retrieval.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from csrm.knowledge import CategoryEntry, QueryEntry, TermEntry
 from demo.shop import draw
@@ -20,14 +20,30 @@ _LOGGED = 1 / 3
 """Share of the families that a locale's search log has a query of."""
 
 
-def knowledge_entries() -> list[QueryEntry | TermEntry | CategoryEntry]:
-    """All entries of the demo shop in a stable order; ids are unique and stay the same."""
-    return [*_brand_terms(), *_device_terms(), *_product_words(), *_categories(), *_past_queries()]
+def knowledge_entries(
+    known: Collection[str] | None = None,
+) -> list[QueryEntry | TermEntry | CategoryEntry]:
+    """All entries of the demo shop in a stable order; ids are unique and stay the same.
+
+    Args:
+        known: families to speak of, as if the shop sold no others; all where null.
+    """
+    shelf = [family for name, family in families().items() if known is None or name in known]
+    return [
+        *_brand_terms(shelf),
+        *_device_terms(shelf),
+        *_product_words(shelf),
+        *_categories(shelf),
+        *_past_queries(shelf),
+    ]
 
 
-def _brand_terms() -> Iterator[TermEntry]:
+def _brand_terms(shelf: Sequence[Family]) -> Iterator[TermEntry]:
     for name, brand in brands().items():
-        made = f"{'maker' if brand.real else 'brand'} of {', '.join(_makes(name)[:4])}"
+        makes = _makes(name, shelf)
+        if not makes:
+            continue
+        made = f"{'maker' if brand.real else 'brand'} of {', '.join(makes[:4])}"
         if means := jargon().common_words.get(name):
             made = f"{means}, or the {made}"
         yield TermEntry(
@@ -39,9 +55,10 @@ def _brand_terms() -> Iterator[TermEntry]:
         )
 
 
-def _device_terms() -> Iterator[TermEntry]:
-    sold = {device: _english(family) for family in families().values() for device in family.devices}
-    for name, device in devices().items():
+def _device_terms(shelf: Sequence[Family]) -> Iterator[TermEntry]:
+    sold = {device: _english(family) for family in shelf for device in family.devices}
+    for name in _devices_of(shelf):
+        device = devices()[name]
         brand, english = brands()[device.brand], device.name["en"][0]
         forms = [form.removesuffix(" 5G") for locale in LOCALES for form in device.name[locale]]
         if english.isalpha():  # a word like any other ("uno"): only the brand before it makes it a device
@@ -56,8 +73,8 @@ def _device_terms() -> Iterator[TermEntry]:
         )
 
 
-def _product_words() -> Iterator[TermEntry]:
-    for family in families().values():
+def _product_words(shelf: Sequence[Family]) -> Iterator[TermEntry]:
+    for family in shelf:
         words = jargon().families[family.id]
         for locale in LOCALES:
             general = jargon().ambiguous.said(locale)
@@ -74,16 +91,16 @@ def _product_words() -> Iterator[TermEntry]:
             )
 
 
-def _categories() -> Iterator[CategoryEntry]:
-    for family in families().values():
+def _categories(shelf: Sequence[Family]) -> Iterator[CategoryEntry]:
+    for family in shelf:
         paths = {locale: f"{family.path[locale][0]} > {family.category[locale][0]}" for locale in LOCALES}
         yield CategoryEntry(id=f"category-{family.id}", source=SOURCE, paths=paths)
 
 
-def _past_queries() -> Iterator[QueryEntry]:
+def _past_queries(shelf: Sequence[Family]) -> Iterator[QueryEntry]:
     """For a third of the families in each locale a name of the thing, and two products of different makers."""
     for locale in LOCALES:
-        for family in families().values():
+        for family in shelf:
             if not draw.chance(_LOGGED, "search log", locale, family.id):
                 continue
             first, second = _chosen(family.id, locale)
@@ -104,14 +121,21 @@ def _chosen(family: str, locale: str) -> tuple[ShopProduct, ShopProduct]:
     return first, next(offered[place] for place in order if offered[place].brand != first.brand)
 
 
-def _makes(brand: str) -> list[str]:
+def _devices_of(shelf: Sequence[Family]) -> list[str]:
+    """Devices that are sold or that something sold fits, in the order of the data."""
+    named = {device for family in shelf for device in family.devices}
+    named |= {device for family in shelf for fits in family.fits for device in fits.split("+")}
+    return [name for name in devices() if name in named]
+
+
+def _makes(brand: str, shelf: Sequence[Family]) -> list[str]:
     """What a brand makes, devices first; of a real brand, which the shop does not sell, its devices by name."""
+    own = {name for name in _devices_of(shelf) if devices()[name].brand == brand}
     if brands()[brand].real:
-        return [device.name["en"][0] for device in devices().values() if device.brand == brand]
-    own = {name for name, device in devices().items() if device.brand == brand}
-    as_device = [family for family in families().values() if own & set(family.devices)]
+        return [devices()[name].name["en"][0] for name in devices() if name in own]
+    as_device = [family for family in shelf if own & set(family.devices)]
     as_device.sort(key=lambda family: -len(own & set(family.devices)))
-    as_brand = [family for family in families().values() if brand in family.brands]
+    as_brand = [family for family in shelf if brand in family.brands]
     return list(dict.fromkeys(family.category["en"][0].lower() for family in [*as_device, *as_brand]))
 
 
