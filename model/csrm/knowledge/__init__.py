@@ -19,7 +19,7 @@ except ImportError as error:
 
 from csrm.knowledge.embedders import DEFAULT_EMBEDDER, Embedder, load_embedder
 from csrm.knowledge.entries import CategoryEntry, KnowledgeEntry, QueryEntry, TermEntry, parse_entry
-from csrm.knowledge.jsonl import EntryReport, Fault, check_entries, dump_entries, read_entries
+from csrm.knowledge.jsonl import EntryReport, Fault, check_entries, dump_entries, read_entries, write_entries
 from csrm.knowledge.retriever import RetrievalSettings, Retrieved, Retriever
 from csrm.knowledge.snapshot import KnowledgeSnapshot, saved_version, version_of
 
@@ -43,4 +43,5 @@ __all__ = [
     "read_entries",
     "saved_version",
     "version_of",
+    "write_entries",
 ]

@@ -14,6 +14,7 @@ lists every fault; ``read_entries`` is for files meant to be right. Knows no vec
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,25 @@ def read_entries(path: str | Path) -> list[QueryEntry | TermEntry | CategoryEntr
         others = f" ({more} more)" if more else ""
         raise KnowledgeError(f"{path}, {report.faults[0]}{others}; correct the file.")
     return report.entries
+
+
+def write_entries(path: str | Path, entries: Iterable[QueryEntry | TermEntry | CategoryEntry]) -> None:
+    """Write a JSONL file, wholly or not at all; one of the same name is replaced.
+
+    Raises:
+        KnowledgeError: it cannot be written.
+    """
+    target = Path(path)
+    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.new")
+    try:
+        fresh.write_bytes(dump_entries(entries))
+        fresh.replace(target)
+    except OSError as error:
+        raise KnowledgeError(
+            f"Cannot write the knowledge entries {path}: {error.strerror}; check the folder."
+        ) from error
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def dump_entries(entries: Iterable[QueryEntry | TermEntry | CategoryEntry]) -> bytes:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from csrm.errors import KnowledgeError
-from csrm.knowledge import CategoryEntry, QueryEntry, TermEntry, check_entries, dump_entries, read_entries
+from csrm.knowledge import (
+    CategoryEntry,
+    QueryEntry,
+    TermEntry,
+    check_entries,
+    dump_entries,
+    read_entries,
+    write_entries,
+)
 
 GOOD = b'{"kind":"term","id":"%s","source":"s","term":"AJ1","meaning":"Air Jordan 1"}\n'
 
@@ -57,3 +66,21 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     file = tmp_path / "entries.jsonl"
     file.write_bytes(dump_entries(entries))
     assert read_entries(file) == entries
+
+
+def test_a_file_is_written_wholly_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "entries.jsonl"
+    entry = TermEntry(id="a", source="s", term="AJ1", meaning="Air Jordan 1")
+    write_entries(file, [entry])
+    assert read_entries(file) == [entry]
+
+    def breaks() -> Iterator[TermEntry]:
+        yield entry.model_copy(update={"id": "b"})
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        write_entries(file, breaks())
+    assert read_entries(file) == [entry]
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(KnowledgeError, match="Cannot write the knowledge entries"):
+        write_entries(tmp_path / "none" / "entries.jsonl", [entry])

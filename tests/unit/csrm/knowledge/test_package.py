@@ -13,6 +13,7 @@ def test_the_public_names() -> None:
         "DEFAULT_EMBEDDER", "CategoryEntry", "Embedder", "EntryReport", "Fault", "KnowledgeEntry", "KnowledgeSnapshot",
         "QueryEntry", "RetrievalSettings", "Retrieved", "Retriever", "TermEntry", "check_entries", "dump_entries",
         "load_embedder", "parse_entry", "read_entries", "saved_version", "version_of",
+        "write_entries",
     ]  # fmt: skip
     assert all(hasattr(csrm.knowledge, name) for name in csrm.knowledge.__all__)
 
