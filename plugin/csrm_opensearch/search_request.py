@@ -191,6 +191,21 @@ def take_options(members: Members) -> RequestOptions | None:
     return options
 
 
+def without_options(body: bytes) -> bytes | None:
+    """A search body without its ``ext.csrm``; null where it has none, or is not JSON.
+
+    Raises:
+        RequestOptionsError: ``ext.csrm`` is wrong.
+    """
+    if b'"csrm"' not in body:
+        return None
+    try:
+        members = members_decoder.decode(body)
+        return encode(members) if take_options(members) is not None else None
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+
+
 def _plan(
     members: Members, body: dict[str, Any], params: Params, profile: Profile, options: RequestOptions
 ) -> Search | Skip:

@@ -6,7 +6,23 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from http.cookies import CookieError, SimpleCookie
 
+from csrm_opensearch.profiles import Profile
+from csrm_opensearch.query_text import Skip
+from csrm_opensearch.search_request import Asked, Search
 from csrm_opensearch.status import Variant
+
+
+def admit(
+    asked: Asked, profile: Profile, headers: Iterable[tuple[bytes, bytes]]
+) -> tuple[Search | Skip, Variant | None]:
+    """A search as it was read, or why it is left alone; and the side of the A/B test that it is on."""
+    if profile.traffic is None or not asked.in_test:
+        return asked.search, None
+    visitor = visitor_of(profile.traffic.by, headers, asked.ubi)
+    if visitor is None:
+        return Skip("no-visitor"), None
+    variant = variant_of(profile.name, visitor, profile.traffic.share)
+    return Skip("control") if variant == "control" else asked.search, variant
 
 
 def variant_of(test: str, visitor: str, share: float) -> Variant:

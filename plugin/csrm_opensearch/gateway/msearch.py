@@ -18,11 +18,20 @@ from msgspec import Raw
 from csrm_opensearch.gateway.exchange import Exchange, Headers, unpacked
 from csrm_opensearch.gateway.parts import Parts
 from csrm_opensearch.gateway.records import Watch
-from csrm_opensearch.gateway.rerank import Done
-from csrm_opensearch.gateway.search import PASS_ON, REPLACED, admit, in_shadow, without_options
+from csrm_opensearch.gateway.search import PASS_ON, REPLACED, in_shadow
 from csrm_opensearch.query_text import Skip
-from csrm_opensearch.search_request import Members, Params, Search, encode, members_decoder, read_search
+from csrm_opensearch.rerank import Done
+from csrm_opensearch.search_request import (
+    Members,
+    Params,
+    Search,
+    encode,
+    members_decoder,
+    read_search,
+    without_options,
+)
 from csrm_opensearch.status import skipped
+from csrm_opensearch.traffic import admit
 
 _answers_decoder = msgspec.json.Decoder(list[Raw])
 
@@ -157,7 +166,8 @@ def _read(body: bytes, expression: str, client: Headers, parts: Parts) -> list[_
             items.append(_Item(header, stripped or search_body, stripped is not None, None, watch))
             continue
         asked = read_search(search_body, Params(b""), profile)
-        planned = admit(asked, profile, client, watch)
+        planned, watch.variant = admit(asked, profile, client)
+        watch.read(asked)
         items.append(_Item(header, asked.body, asked.options is not None, planned, watch))
     return items
 

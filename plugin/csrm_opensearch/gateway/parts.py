@@ -10,10 +10,10 @@ from contextlib import AsyncExitStack, contextmanager
 from csrm_opensearch.gateway.metrics import Metrics
 from csrm_opensearch.gateway.nodes import Nodes
 from csrm_opensearch.gateway.records import Records, Watch
-from csrm_opensearch.gateway.rerank import Reranker
 from csrm_opensearch.profiles import GatewaySettings, Profile
 from csrm_opensearch.recent import RecentJudgments
 from csrm_opensearch.relevance_client import RelevanceClient
+from csrm_opensearch.rerank import Reranker
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ import msgspec
 
 from csrm_opensearch.gateway.metrics import Metrics
 from csrm_opensearch.profiles import RecordSettings
+from csrm_opensearch.search_request import Asked, Search
 from csrm_opensearch.status import Status, Variant
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,11 @@ class Watch:
     @property
     def took_ms(self) -> float:
         return (time.monotonic() - self.began) * 1000
+
+    def read(self, asked: Asked) -> None:
+        """Take note of what was read of the search."""
+        self.ubi = asked.ubi
+        self.query = asked.search.query if isinstance(asked.search, Search) else None
 
     def told(self, status: Status) -> str:
         """Count and record what became of the search; the value of its ``csrm-status``."""

@@ -6,24 +6,16 @@ from collections.abc import Awaitable
 
 import msgspec
 
-from csrm_opensearch.gateway.exchange import Exchange, Headers, unpacked
+from csrm_opensearch.gateway.exchange import Exchange, unpacked
 from csrm_opensearch.gateway.nodes import Nodes
 from csrm_opensearch.gateway.parts import Parts
 from csrm_opensearch.gateway.records import Watch
-from csrm_opensearch.gateway.rerank import Done
 from csrm_opensearch.profiles import Profile
 from csrm_opensearch.query_text import Skip
-from csrm_opensearch.search_request import (
-    Asked,
-    Params,
-    Search,
-    encode,
-    members_decoder,
-    read_search,
-    take_options,
-)
+from csrm_opensearch.rerank import Done
+from csrm_opensearch.search_request import Params, read_search, without_options
 from csrm_opensearch.status import Status, skipped
-from csrm_opensearch.traffic import variant_of, visitor_of
+from csrm_opensearch.traffic import admit
 
 PASS_ON = frozenset({401, 403, 404, 429})
 """Statuses of the window's search that the client's own would get too: passed on, not tried again."""
@@ -52,7 +44,8 @@ async def search(exchange: Exchange, packed: bytes, profile: Profile, watch: Wat
     params = Params(exchange.query_string)
     asked = read_search(body, params, profile)
     plain, repacked = (packed, False) if asked.options is None else (asked.body, True)
-    planned = admit(asked, profile, exchange.headers, watch)
+    planned, watch.variant = admit(asked, profile, exchange.headers)
+    watch.read(asked)
 
     async def forward(status: Status) -> None:
         told = watch.told(status)
@@ -92,22 +85,6 @@ async def search(exchange: Exchange, packed: bytes, profile: Profile, watch: Wat
     await exchange.answer(200, [*window.headers, (b"csrm-status", told.encode())], page)
 
 
-def admit(asked: Asked, profile: Profile, headers: Headers, watch: Watch) -> Search | Skip:
-    """The search, or why it is left alone: as it was read, or by the side of the A/B test that it is on."""
-    watch.ubi = asked.ubi
-    if isinstance(asked.search, Skip):
-        return asked.search
-    watch.query = asked.search.query
-    if profile.traffic and asked.in_test:
-        visitor = visitor_of(profile.traffic.by, headers, asked.ubi)
-        if visitor is None:
-            return Skip("no-visitor")
-        watch.variant = variant_of(profile.name, visitor, profile.traffic.share)
-        if watch.variant == "control":
-            return Skip("control")
-    return asked.search
-
-
 async def in_shadow(judging: Awaitable[Done], watch: Watch) -> None:
     """Judge a search that is answered already, and record what would have become of it."""
     done = await judging
@@ -127,18 +104,3 @@ async def foreign_search(exchange: Exchange, packed: bytes, nodes: Nodes) -> Non
     else:
         status = skipped("no-profile").header(0)
         await nodes.forward(exchange, stripped, status=status, repacked=True)
-
-
-def without_options(body: bytes) -> bytes | None:
-    """A search body without its ``ext.csrm``; null where it has none, or is not JSON.
-
-    Raises:
-        RequestOptionsError: ``ext.csrm`` is wrong.
-    """
-    if b'"csrm"' not in body:
-        return None
-    try:
-        members = members_decoder.decode(body)
-        return encode(members) if take_options(members) is not None else None
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return None

@@ -58,7 +58,7 @@ def test_junk_goes_and_the_best_come_first(opensearch: OpenSearchNode, gateway: 
     assert answer.json["hits"]["hits"] == [direct[i] for i in answer.ids], "the hits themselves are untouched"
 
 
-@pytest.mark.parametrize("size", [1, 7, 10, 33, 100, 130])
+@pytest.mark.parametrize("size", [7, 10, 33, 100, 130])
 def test_pages_continue_each_other(opensearch: OpenSearchNode, gateway: str, size: int) -> None:
     whole = expected(opensearch, CASE)
     answers = [search(gateway, {**CASE, "from": start, "size": size}) for start in range(0, 300, size)]
@@ -66,6 +66,13 @@ def test_pages_continue_each_other(opensearch: OpenSearchNode, gateway: str, siz
     assert {json.dumps(answer.json["hits"]["total"]) for answer in answers} == {
         json.dumps({"value": len(whole), "relation": "eq"})
     }
+
+
+def test_single_products_around_the_seam(opensearch: OpenSearchNode, gateway: str) -> None:
+    """Where the survivors of the window end, and where the window ends."""
+    whole = expected(opensearch, CASE)
+    for start in (0, *range(64, 69), *range(98, 103), 216, 217):
+        assert search(gateway, {**CASE, "from": start, "size": 1}).ids == whole[start : start + 1]
 
 
 def test_products_without_text_stay_in_their_place(

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from csrm.wire import Judgment, RelevanceResponse
 from csrm_opensearch.errors import RelevanceDownError
-from csrm_opensearch.gateway.rerank import Done, Reranker
 from csrm_opensearch.profiles import Profile
 from csrm_opensearch.recent import RecentJudgments
+from csrm_opensearch.rerank import Done, Reranker
 from csrm_opensearch.search_request import Params, Search, read_search
 from csrm_opensearch.status import skipped
 from tests.unit.csrm_opensearch.judgments import figures, judgment
