@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
+from csrm_cli.commands import knowledge_build
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="What the model is told of a query: check it, build it."
 )
+
+app.add_typer(knowledge_build.app, name="build")
 
 Entries = Annotated[Path, typer.Argument(help="Knowledge entries, one JSON object a line.")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from csrm.errors import KnowledgeError
-from csrm.knowledge import KnowledgeSnapshot, TermEntry, dump_entries
+from csrm.knowledge import KnowledgeSnapshot, TermEntry, dump_entries, read_entries
 from csrm_cli.commands.knowledge import app
 
 ENTRIES = [
@@ -88,3 +89,38 @@ def test_a_faulty_file_makes_no_snapshot(file: Path, tmp_path: Path) -> None:
     with pytest.raises(KnowledgeError, match=r"entries\.jsonl, line 1: not JSON"):
         csrm("snapshot", file, "--out", tmp_path / "snapshot")
     assert not (tmp_path / "snapshot").exists()
+
+
+def test_a_build_adds_what_is_new_and_says_it_first_when_asked(tmp_path: Path) -> None:
+    csv, into = tmp_path / "terms.csv", tmp_path / "entries.jsonl"
+    csv.write_text("term,meaning\nAJ1,Air Jordan 1\n에눌,a jargon word\n")
+    code, said = csrm("build", "terms", csv, "--into", into, "--dry-run")
+    assert code == 0
+    assert [line.partition(": ")[2] for line in said] == [
+        "AJ1 = Air Jordan 1",
+        "에눌 = a jargon word",
+        "2 new, 0 changed, 0 as they were, 2 in all (not written)",
+    ]
+    assert not into.exists()
+    assert csrm("build", "terms", csv, "--into", into)[1][-1].endswith(
+        "2 new, 0 changed, 0 as they were, 2 in all"
+    )
+    csv.write_text("term,meaning\nAJ1,Air Jordan 1 sneaker\n")
+    assert csrm("build", "terms", csv, "--into", into, "--dry-run")[1][0].startswith("~ terms-")
+    assert csrm("build", "terms", csv, "--into", into)[1][-1].endswith(
+        "0 new, 1 changed, 0 as they were, 2 in all"
+    )
+    assert {entry.meaning for entry in read_entries(into)} == {"Air Jordan 1 sneaker", "a jargon word"}
+
+
+def test_a_taxonomy_and_judgments_go_into_one_file(tmp_path: Path) -> None:
+    into = tmp_path / "entries.jsonl"
+    (tmp_path / "en.txt").write_text("1 - Shoes\n")
+    (tmp_path / "ko.txt").write_text("1 - 신발\n")
+    rows = [{"query": "aj1", "title": "Air Jordan 1", "label": label, "locale": "en"} for label in "EI"]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert csrm("build", "taxonomy", f"en={tmp_path}/en.txt", f"ko={tmp_path}/ko.txt", "--into", into)[0] == 0
+    assert csrm("build", "judgments", tmp_path / "rows.jsonl", "--into", into)[0] == 0
+    assert [entry.kind for entry in read_entries(into)] == ["category", "query"]
+    assert csrm("validate", into) == (0, ["2 good entries"])
+    assert csrm("build", "taxonomy", "en.txt", "--into", into)[0] == 2
