@@ -237,11 +237,12 @@ class Reranker:
         At the end of what an index lets be paged through (``index.max_result_window``) the move may be
         refused: then the page ends at the last rank that the client's own search would have reached.
         """
-        start, size = (page.start, page.size) if search.profile.tail == "show" else (0, 0)
+        end = search.start + search.size
+        start, size = (page.start, page.size) if search.profile.tail == "show" else (end, 0)
         body = await ask(search.page_body(start, size))
-        if body is None:
-            size = max(0, search.start + search.size - page.start)
-            body = await ask(search.page_body(page.start if size else 0, size))
+        if body is None and size:
+            size = max(0, end - page.start)
+            body = await ask(search.page_body(end - size, size))  # refused where the client's own would be
         answer = read_answer(body) if body is not None else None
         if answer is None:
             return None

@@ -24,7 +24,7 @@ FOREIGN = f"{PREFIX}-other"
 
 MAPPINGS = {
     "properties": {
-        "title": {"type": "text"},
+        "title": {"type": "text", "fields": {"english": {"type": "text", "analyzer": "english"}}},
         "brand": {"type": "keyword"},
         "sku": {"type": "text"},
         "price": {"type": "float"},

@@ -328,3 +328,72 @@ def test_locale_by_index_through_an_alias(
         search(url, CASE, index=alias)
         assert service.asked[-1]["locale"] == "ja"
     call(opensearch.url, "DELETE", f"/{SHOP}/_alias/{alias}")
+
+
+def test_nested_and_multi_fields_are_read(
+    opensearch: OpenSearchNode, shop: str, service: WordService
+) -> None:
+    names = ["title", "title.english", "variants.size"]
+    with running_gateway(settings(opensearch.url, service.url, text_fields=names)) as url:
+        answer = search(url, {**CASE, "size": 100})
+        assert answer.csrm.startswith("reranked")
+        own = {h["_id"]: h for h in search(opensearch.url, {**CASE, "size": 250}).json["hits"]["hits"]}
+        assert answer.json["hits"]["hits"] == [own[i] for i in answer.ids]
+        asked = {**CASE, "fields": ["variants.size", "price"]}
+        own = {h["_id"]: h for h in search(opensearch.url, {**asked, "size": 250}).json["hits"]["hits"]}
+        again = search(url, asked)
+        assert again.json["hits"]["hits"] == [own[i] for i in again.ids]
+    text = service.asked[0]["products"][0]
+    twice = text.removesuffix(" S M")
+    assert twice != text
+    assert twice[: len(twice) // 2] == twice[len(twice) // 2 + 1 :], "the title and its multi-field"
+
+
+@pytest.mark.parametrize(("min_keep", "left"), [(0, 0), (1, 1), (4, 4)])
+def test_a_page_is_emptied_only_where_the_profile_allows_it(
+    opensearch: OpenSearchNode, shop: str, service: WordService, min_keep: int, left: int
+) -> None:
+    body = {"query": {"match": {"title": "junk"}}, "size": 50}
+    told = {"min_keep": min_keep, "tail": "hide"}
+    with running_gateway(settings(opensearch.url, service.url, **told)) as url:
+        answer = search(url, body)
+        assert len(answer.ids) == left
+        assert answer.json["hits"]["total"] == {"value": left, "relation": "eq"}
+        assert set(answer.ids) == set(search(opensearch.url, body).ids[:left])
+
+
+def test_a_search_that_ran_out_of_time_is_said_to_have(opensearch: OpenSearchNode, gateway: str) -> None:
+    """What OpenSearch found until then is judged like any other window."""
+    slow = {"script": {"script": "int n = 0; for (int i = 0; i < 200000; ++i) { n += i % 7; } return n >= 0"}}
+    query = {"bool": {"must": [QUERY], "filter": [slow]}}
+    answer = search(gateway, {"query": query, "timeout": "1ms"})
+    assert answer.json["timed_out"] is True
+    assert answer.csrm.startswith(("reranked", "skipped; reason=no-hits"))
+
+
+def test_a_search_that_stops_early_says_so(opensearch: OpenSearchNode, gateway: str) -> None:
+    body = {**CASE, "terminate_after": 60, "size": 100}
+    ours, theirs = (search(url, body) for url in (gateway, opensearch.url))
+    assert ours.json["terminated_early"] is theirs.json["terminated_early"] is True
+    assert set(ours.ids) == {
+        hit["_id"] for hit in theirs.json["hits"]["hits"] if "junk" not in hit["_source"].get("title", "")
+    }
+
+
+def test_hits_beyond_what_an_index_lets_be_paged_end_the_list(
+    opensearch: OpenSearchNode, shop: str, service: WordService
+) -> None:
+    """The index gives 50 hits: pages are those without the junk, and what OpenSearch refuses is refused."""
+    with running_gateway(settings(opensearch.url, service.url, window=30)) as url:
+        turned = [
+            i for n in range(0, 50, 5) for i in search(url, {**CASE, "from": n, "size": 5}, index=SMALL).ids
+        ]
+        own = search(opensearch.url, {**CASE, "size": 50}, index=SMALL).json["hits"]["hits"]
+        junk = {h["_id"] for h in own[:30] if "junk" in h["_source"].get("title", "")}
+        assert len(turned) == len(set(turned))
+        assert set(turned) == {hit["_id"] for hit in own} - junk
+    for tail in ("show", "hide"):
+        with running_gateway(settings(opensearch.url, service.url, window=30, tail=tail)) as url:
+            past = {**CASE, "from": 50}
+            ours, theirs = (call(one, "POST", f"/{SMALL}/_search", past) for one in (url, opensearch.url))
+            assert (ours.status, ours.body) == (theirs.status, theirs.body) and ours.status == 400
