@@ -1,26 +1,55 @@
-"""Grades of labelled rows by a relevance model, each query's prefix run once. Knows no figures."""
+"""Grades of labelled rows by a relevance model, with knowledge as it is served. Knows no figures."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from csrm.bundle import Bundle
 from csrm.model import RelevanceModel
 
 if TYPE_CHECKING:
     from csrm.training.data import LabelledPair
 
 
-def grade_rows(model: RelevanceModel, rows: Sequence[LabelledPair]) -> NDArray[np.float32]:
-    """Grade probabilities (n, 4) of rows, in their order, without knowledge."""
+Knowledge = Callable[[str, str], Sequence[str]]
+"""(query, locale) -> lines for the prompt, best first."""
+
+
+def bundle_knowledge(bundle: Bundle) -> Knowledge | None:
+    """What a bundle's own knowledge says of a query; null where it has none.
+
+    Raises:
+        KnowledgeError: the snapshot is broken, or its embedding engine is not the one installed.
+    """
+    if bundle.knowledge_path is None:
+        return None
+    from csrm.knowledge import KnowledgeSnapshot, Retriever, load_embedder
+
+    snapshot = KnowledgeSnapshot.load(bundle.knowledge_path)
+    retriever = Retriever(snapshot, load_embedder(snapshot.embedder.name))
+    return lambda query, locale: [found.line for found in retriever.retrieve(query, locale)]
+
+
+def grade_rows(
+    model: RelevanceModel, rows: Sequence[LabelledPair], knowledge: Knowledge | None = None
+) -> NDArray[np.float32]:
+    """Grade probabilities (n, 4) of rows, in their order; each query's prefix is run once.
+
+    Args:
+        model: grades.
+        rows: labelled pairs; the labels are not looked at.
+        knowledge: asked once a query; none where null.
+    """
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         groups[row.locale, row.query].append(index)
     grades = np.empty((len(rows), 4), dtype=np.float32)
     for (locale, query), members in groups.items():
-        grades[members] = model.grade(query, [rows[i].title for i in members], locale=locale)
+        lines = knowledge(query, locale) if knowledge else ()
+        grades[members] = model.grade(query, [rows[i].title for i in members], locale=locale, knowledge=lines)
     return grades

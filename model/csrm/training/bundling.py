@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from csrm.bundle import Bundle, Manifest, load_bundle
 from csrm.calibration import fit_calibration, fit_threshold
 from csrm.errors import InputError
-from csrm.evaluation.grading import grade_rows
+from csrm.evaluation.grading import bundle_knowledge, grade_rows
 from csrm.model import RelevanceModel
 from csrm.training.data import LabelledPair, read_pairs
 
@@ -60,7 +60,7 @@ def calibrated_bundle(
             (work / "adapter").mkdir()
             for file in ("adapter_config.json", "adapter_model.safetensors"):
                 shutil.copy(adapter / file, work / "adapter" / file)
-        grades = grade_rows(RelevanceModel.load(work), rows)
+        grades = grade_rows(RelevanceModel.load(work), rows, bundle_knowledge(load_bundle(work)))
         defect = grades[:, 2:].sum(axis=1, dtype=np.float64)
         is_defect = np.array([row.label in "CI" for row in rows])
         calibration = fit_calibration(defect, is_defect)
