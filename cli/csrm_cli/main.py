@@ -32,6 +32,7 @@ class Row:
 
 COMMANDS = {
     "gateway": Row("csrm_cli.commands.gateway:gateway", "Run the gateway in front of an OpenSearch cluster."),
+    "report": Row("csrm_cli.commands.report:report", "Compare the sides of an A/B test of the gateway."),
     "serve": Row("csrm_cli.commands.serve:serve", "Run the relevance model on Ray Serve."),
     "install": Row(
         "csrm_cli.commands.install:app", "Install index templates or a search pipeline into OpenSearch."

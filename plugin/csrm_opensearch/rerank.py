@@ -124,13 +124,14 @@ class Reranker:
         outcome = _decide(search, judged)
         page = place(outcome, search.start, search.size)
         if search.deep:
-            body = await self._deep_page(search, outcome, judged, page, ask)
+            written = await self._deep_page(search, outcome, judged, page, ask)
         else:
-            body = await self._page(search, answer, hand, outcome, judged, page, ask)
-        if body is None:
+            written = await self._page(search, answer, hand, outcome, judged, page, ask)
+        if written is None:
             return Done(None, skipped("page-rejected"))
+        body, shown = written
         waited = judged.waited * 1000 if judged.answer else None
-        return Done(body, Status("reranked", "", outcome.window, len(outcome.removed), waited))
+        return Done(body, Status("reranked", "", outcome.window, len(outcome.removed), waited, shown))
 
     def untouched(self, search: Search, window: bytes | Raw) -> Done:
         """OpenSearch's own page of a search that is judged in the shadow."""
@@ -143,7 +144,8 @@ class Reranker:
     def _own(self, search: Search, answer: SearchAnswer, reason: str) -> Done:
         if search.deep or not search.exact:
             return Done(None, skipped(reason))
-        return Done(answer.own_page(search.start, search.size, search.added), skipped(reason))
+        shown = len(answer.hits[search.start : search.start + search.size])
+        return Done(answer.own_page(search.start, search.size, search.added), skipped(reason, shown))
 
     async def _judge(
         self, search: Search, hand: _Hand, indices: Sequence[str], began: float, ask: Ask
@@ -218,7 +220,7 @@ class Reranker:
         judged: _Judged,
         page: Page,
         ask: Ask,
-    ) -> bytes | None:
+    ) -> tuple[bytes, int] | None:
         """A page that begins inside a window; what is in hand holds all of it or all but its end."""
         hits = self._kept(search, judged, page)
         if search.profile.tail == "show":
@@ -227,11 +229,11 @@ class Reranker:
                 tail += await _further(search, page.start + len(tail), page.size - len(tail), ask)
             hits += [hit.written(search.added) for hit in tail]
         around = _around(search, answer, outcome, judged, known=len(hand.hits) - len(outcome.removed))
-        return answer.page(hits, _notes(search, judged, outcome), **around)
+        return answer.page(hits, _notes(search, judged, outcome), **around), len(hits)
 
     async def _deep_page(
         self, search: Search, outcome: Outcome, judged: _Judged, page: Page, ask: Ask
-    ) -> bytes | None:
+    ) -> tuple[bytes, int] | None:
         """A page beyond every window: the client's search, moved on by as many places as products were removed.
 
         At the end of what an index lets be paged through (``index.max_result_window``) the move may be
@@ -247,7 +249,8 @@ class Reranker:
         if answer is None:
             return None
         around = _around(search, answer, outcome, judged, known=search.start + len(answer.hits))
-        return answer.page([hit.raw for hit in answer.hits], _notes(search, judged, outcome), **around)
+        hits = [hit.raw for hit in answer.hits]
+        return answer.page(hits, _notes(search, judged, outcome), **around), len(hits)
 
     @staticmethod
     def _kept(search: Search, judged: _Judged, page: Page) -> list[Raw]:

@@ -13,7 +13,8 @@ Variant = Literal["treatment", "control"]
 class Status:
     """``reason`` is why a search was skipped; the figures are those of a search that was judged.
 
-    ``relevance_ms`` is the time spent waiting for judgments; null where nothing was asked.
+    ``relevance_ms`` is the time spent waiting for judgments; null where nothing was asked. ``hits`` is how many
+    the page has; null where it was passed through unread.
     """
 
     kind: Kind
@@ -21,6 +22,7 @@ class Status:
     window: int = 0
     removed: int = 0
     relevance_ms: float | None = None
+    hits: int | None = None
 
     def as_shadow(self) -> Status:
         """The same for a search whose page was not changed."""
@@ -38,6 +40,6 @@ class Status:
         return f"{text}; variant={variant}" if variant else text
 
 
-def skipped(reason: str) -> Status:
+def skipped(reason: str, hits: int | None = None) -> Status:
     """The status of a search that was left as it is."""
-    return Status("skipped", reason)
+    return Status("skipped", reason, hits=hits)

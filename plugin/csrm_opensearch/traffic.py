@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
 from csrm_opensearch.profiles import Profile
@@ -12,17 +13,28 @@ from csrm_opensearch.search_request import Asked, Search
 from csrm_opensearch.status import Variant
 
 
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Where a search is in the A/B test; ``visitor`` tells visitors apart and does not say who they are."""
+
+    variant: Variant
+    visitor: str
+
+
 def admit(
     asked: Asked, profile: Profile, headers: Iterable[tuple[bytes, bytes]]
-) -> tuple[Search | Skip, Variant | None]:
+) -> tuple[Search | Skip, Side | None]:
     """A search as it was read, or why it is left alone; and the side of the A/B test that it is on."""
     if profile.traffic is None or not asked.in_test:
         return asked.search, None
     visitor = visitor_of(profile.traffic.by, headers, asked.ubi)
     if visitor is None:
         return Skip("no-visitor"), None
-    variant = variant_of(profile.name, visitor, profile.traffic.share)
-    return Skip("control") if variant == "control" else asked.search, variant
+    side = Side(
+        variant_of(profile.name, visitor, profile.traffic.share),
+        hashlib.sha256(visitor.encode("utf-8", "surrogatepass")).hexdigest()[:16],
+    )
+    return Skip("control") if side.variant == "control" else asked.search, side
 
 
 def variant_of(test: str, visitor: str, share: float) -> Variant:
@@ -33,7 +45,7 @@ def variant_of(test: str, visitor: str, share: float) -> Variant:
         visitor: who searches.
         share: of the visitors, 0 to 1, whose searches are reranked.
     """
-    digest = hashlib.sha256(f"{test}\0{visitor}".encode()).digest()
+    digest = hashlib.sha256(f"{test}\0{visitor}".encode("utf-8", "surrogatepass")).digest()
     return "treatment" if int.from_bytes(digest[:8]) < share * 2**64 else "control"
 
 

@@ -21,6 +21,7 @@ from csrm_opensearch.gateway.records import Watch
 from csrm_opensearch.gateway.search import PASS_ON, REPLACED, in_shadow
 from csrm_opensearch.query_text import Skip
 from csrm_opensearch.rerank import Done
+from csrm_opensearch.search_answer import read_answer
 from csrm_opensearch.search_request import (
     Members,
     Params,
@@ -79,16 +80,15 @@ async def msearch(exchange: Exchange, packed: bytes, expression: str, parts: Par
         return
     own = b"".join(item.own() for item in items)
     plain, repacked = (own, True) if any(item.changed for item in items) else (packed, False)
-    for item in items:
-        if isinstance(item.search, Skip):
-            item.watch.told(skipped(item.search.reason))
     if not any(isinstance(item.search, Search) for item in items):
+        _tell_skipped(items)
         await nodes.forward(exchange, plain, status=_status(items, {}, began), repacked=repacked)
         return
     query_string = params.without(*REPLACED)
     target = exchange.raw_path.decode("latin-1") + (f"?{query_string}" if query_string else "")
 
     async def forward_rejected(places: Sequence[int]) -> None:
+        _tell_skipped(items)
         rejected = skipped("window-rejected")
         for place in places:
             items[place].watch.told(rejected)
@@ -138,6 +138,7 @@ async def msearch(exchange: Exchange, packed: bytes, expression: str, parts: Par
             return
         for place, raw in zip(again, second[1], strict=True):
             answers[place] = raw
+    _tell_skipped(items, answers)
     for place, result in done.items():
         if result.status.kind != "shadow":  # that is told when it is judged
             items[place].watch.told(result.status)
@@ -166,7 +167,7 @@ def _read(body: bytes, expression: str, client: Headers, parts: Parts) -> list[_
             items.append(_Item(header, stripped or search_body, stripped is not None, None, watch))
             continue
         asked = read_search(search_body, Params(b""), profile)
-        planned, watch.variant = admit(asked, profile, client)
+        planned, watch.side = admit(asked, profile, client)
         watch.read(asked)
         items.append(_Item(header, asked.body, asked.options is not None, planned, watch))
     return items
@@ -178,6 +179,14 @@ def _answers(body: bytes) -> tuple[Members, list[Raw]] | None:
         return members, _answers_decoder.decode(members["responses"])
     except (msgspec.MsgspecError, KeyError, UnicodeError):
         return None
+
+
+def _tell_skipped(items: Sequence[_Item], answers: Sequence[Raw] | None = None) -> None:
+    """Record the searches of a batch that were left alone, with what was found where the answers were read."""
+    for place, item in enumerate(items):
+        if isinstance(item.search, Skip):
+            answer = read_answer(answers[place]) if answers else None
+            item.watch.told(skipped(item.search.reason, len(answer.hits) if answer else None))
 
 
 def _item_status(answer: Raw) -> int:

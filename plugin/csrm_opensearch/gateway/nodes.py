@@ -119,14 +119,15 @@ class Nodes:
         finally:
             response.close() if not response.content.at_eof() else response.release()
 
-    async def fetch(self, exchange: Exchange, target: str, body: bytes) -> Fetched:
+    async def fetch(self, exchange: Exchange, target: str, body: bytes | None) -> Fetched:
         """Ask with another body on behalf of the client: its method, its credentials, its other headers.
 
         Raises:
             UnreachableError, BrokenAnswerError: no answer.
         """
         headers = _request_headers(exchange.headers, _PACKING | {b"accept-encoding"})
-        headers.setdefault("content-type", "application/json")
+        if body is not None:
+            headers.setdefault("content-type", "application/json")
         for last in (False, True):  # a search only reads: asked again where a node hung up in its answer
             response = await self._send(exchange.method, target, headers, body)
             try:

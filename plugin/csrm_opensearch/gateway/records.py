@@ -15,6 +15,7 @@ from csrm_opensearch.gateway.metrics import Metrics
 from csrm_opensearch.profiles import RecordSettings
 from csrm_opensearch.search_request import Asked, Search
 from csrm_opensearch.status import Status, Variant
+from csrm_opensearch.traffic import Side
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +28,16 @@ class Watch:
     records: Records
     index: str
     profile: str
-    variant: Variant | None = None
+    side: Side | None = None
     query: str | None = None
+    start: int | None = None
     ubi: dict[str, Any] = field(default_factory=dict)
     opensearch_ms: float | None = None
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def variant(self) -> Variant | None:
+        return self.side.variant if self.side else None
 
     @property
     def took_ms(self) -> float:
@@ -40,7 +46,8 @@ class Watch:
     def read(self, asked: Asked) -> None:
         """Take note of what was read of the search."""
         self.ubi = asked.ubi
-        self.query = asked.search.query if isinstance(asked.search, Search) else None
+        if isinstance(asked.search, Search):
+            self.query, self.start = asked.search.query, asked.search.start
 
     def told(self, status: Status) -> str:
         """Count and record what became of the search; the value of its ``csrm-status``."""
@@ -81,6 +88,9 @@ class Records:
             "outcome": status.kind,
             "reason": status.reason or None,
             "variant": watch.variant,
+            "visitor": watch.side.visitor if watch.side else None,
+            "from": watch.start,
+            "hits": status.hits,
             "window": status.window,
             "removed": status.removed,
             "took_ms": round(took_ms, 1),

@@ -13,6 +13,7 @@ from csrm_opensearch.gateway.records import Watch
 from csrm_opensearch.profiles import Profile
 from csrm_opensearch.query_text import Skip
 from csrm_opensearch.rerank import Done
+from csrm_opensearch.search_answer import read_answer
 from csrm_opensearch.search_request import Params, read_search, without_options
 from csrm_opensearch.status import Status, skipped
 from csrm_opensearch.traffic import admit
@@ -44,13 +45,19 @@ async def search(exchange: Exchange, packed: bytes, profile: Profile, watch: Wat
     params = Params(exchange.query_string)
     asked = read_search(body, params, profile)
     plain, repacked = (packed, False) if asked.options is None else (asked.body, True)
-    planned, watch.variant = admit(asked, profile, exchange.headers)
+    planned, watch.side = admit(asked, profile, exchange.headers)
     watch.read(asked)
 
     async def forward(status: Status) -> None:
         told = watch.told(status)
         await parts.nodes.forward(exchange, plain or None, status=told, repacked=repacked)
 
+    if watch.variant == "control":  # read all the same, so that both sides say how much was found
+        own = await parts.nodes.fetch(exchange, exchange.target, plain or None)
+        answer = read_answer(own.body)
+        told = watch.told(skipped("control", len(answer.hits) if answer else None))
+        await exchange.answer(own.status, [*own.headers, (b"csrm-status", told.encode())], own.body)
+        return
     if isinstance(planned, Skip):
         await forward(skipped(planned.reason))
         return

@@ -16,6 +16,7 @@ from tests.integration.gateway.conftest import SHOP, settings
 from tests.integration.gateway.running import Answer, call, running_gateway
 from tests.integration.gateway.word_service import WordService
 
+NDJSON = {"Content-Type": "application/x-ndjson"}
 CASE: dict[str, Any] = {"query": {"match": {"title": "phone case"}}}
 
 
@@ -115,11 +116,24 @@ def test_a_visitor_stays_on_one_side(testing: str, opensearch: OpenSearchNode, r
                 "reranked; " if side == "treatment" else "skipped; reason=control; variant=control"
             )
             assert (answer.ids == own) is (side == "control")
+        if side == "control":
+            assert answer.lasting == search(opensearch.url, CASE).lasting
     assert set(sides) == {"treatment", "control"}
     assert not sides["treatment"] & sides["control"]
+    assert all(record["hits"] == 10 for record in records_of(records, 24))
     by_variant = [record["variant"] for record in records_of(records, 24)]
     assert by_variant.count("treatment") == 2 * len(sides["treatment"])
     assert metric(testing, "csrm_searches_total", variant="control") == 2 * len(sides["control"])
+
+
+def test_batches_are_in_the_test_too(testing: str, records: Path) -> None:
+    line = json.dumps(CASE).encode()
+    body = b"{}\n" + line + b'\n{}\n{"query":{"match_all":{}},"size":2}\n'
+    for visitor in range(8):
+        call(testing, "POST", f"/{SHOP}/_msearch", body, {"Cookie": f"sid=v{visitor}"} | NDJSON)
+    rows = [row for row in records_of(records, 16) if row["variant"]]
+    assert {row["variant"] for row in rows} == {"treatment", "control"}
+    assert len({row["visitor"] for row in rows}) == len(rows) == 8
 
 
 def test_who_does_not_say_who_searches_is_in_no_test(testing: str) -> None:
