@@ -18,6 +18,7 @@
     │       └── RelevanceGarbageError  an answer, but not one judgment for every product
     ├── ClusterError               a cluster cannot be worked with
     │   ├── ClusterTooOldError         it is no OpenSearch, or too old a one
+    │   ├── KnowledgeIndexError        it cannot hold knowledge, or holds none
     │   └── ClusterRefusedError        it says no: no rights, or it finds fault with what it was sent
     ├── TemplateError              the templates cannot be installed or checked
     │   └── TemplateConflictError      a template of that name is somebody else's
@@ -135,6 +136,10 @@ class ClusterTooOldError(ClusterError):
 
 class ClusterRefusedError(ClusterError):
     """The cluster says no: the user has no rights, or it finds fault with what it was sent."""
+
+
+class KnowledgeIndexError(ClusterError):
+    """The cluster cannot hold knowledge entries with their vectors, or holds none."""
 
 
 class TemplateError(CsrmOpenSearchError):

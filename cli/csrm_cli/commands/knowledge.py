@@ -16,6 +16,10 @@ app = typer.Typer(
 app.add_typer(knowledge_build.app, name="build")
 
 Entries = Annotated[Path, typer.Argument(help="Knowledge entries, one JSON object a line.")]
+Folder = Annotated[Path, typer.Argument(help="Folder of a snapshot.")]
+Url = Annotated[
+    str, typer.Option(envvar="OPENSEARCH_URL", help="The cluster, e.g. https://user:password@host:9200")
+]
 
 
 @app.command()
@@ -57,3 +61,41 @@ def snapshot(
     built = KnowledgeSnapshot.build(found, engine, before=before)
     built.save(out)
     typer.echo(f"{out}: knowledge {built.version}, {len(found)} entries")
+
+
+@app.command()
+def find(
+    folder: Folder,
+    query: Annotated[str, typer.Argument(help="What a shopper types.")],
+    locale: Annotated[str | None, typer.Option(help="Language of the shop, e.g. ko or zh-TW.")] = None,
+) -> None:
+    """Show what the model is told of a query: a line for each entry, none if nothing fits."""
+    from csrm.knowledge import KnowledgeSnapshot, Retriever, load_embedder
+
+    found = KnowledgeSnapshot.load(folder)
+    for one in Retriever(found, load_embedder(found.embedder.name)).retrieve(query, locale):
+        typer.echo(f"{one.line}  [{one.entry.id}, {one.similarity:.2f}]")
+
+
+@app.command()
+def publish(folder: Folder, opensearch: Url = "http://127.0.0.1:9200") -> None:
+    """Put a snapshot into OpenSearch, in place of the one that is there; needs k-NN and neural-search."""
+    from dataclasses import asdict
+
+    from csrm.knowledge import KnowledgeSnapshot
+    from csrm.knowledge.stored import state_of, to_store
+    from csrm_opensearch import knowledge_index
+    from csrm_opensearch.cluster import connect
+
+    found = KnowledgeSnapshot.load(folder)
+    documents = ((stored.entry, stored.texts, stored.vectors) for stored in to_store(found))
+    with connect(opensearch) as client:
+        new = knowledge_index.publish(
+            client,
+            found.version,
+            asdict(state_of(found)),
+            documents,
+            dimension=found.embedder.dimension,
+        )
+    done = "published" if new else "was published already"
+    typer.echo(f"{knowledge_index.ALIAS}: knowledge {found.version}, {len(found.entries)} entries; {done}")

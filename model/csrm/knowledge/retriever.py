@@ -85,15 +85,29 @@ class Retriever:
     """Retrieval over one snapshot. Never changes after it is made, so threads may share it."""
 
     def __init__(
-        self, snapshot: KnowledgeSnapshot, embedder: Embedder, settings: RetrievalSettings | None = None
+        self,
+        snapshot: KnowledgeSnapshot,
+        embedder: Embedder,
+        settings: RetrievalSettings | None = None,
+        *,
+        texts: int | None = None,
     ) -> None:
-        """Raises: KnowledgeError: the snapshot was made by another embedding engine."""
+        """
+        Args:
+            snapshot: what is searched.
+            embedder: the engine that made its vectors.
+            settings: floors and quotas.
+            texts: search texts of the store that the snapshot is a part of, for the floor; its own if None.
+
+        Raises:
+            KnowledgeError: the snapshot was made by another embedding engine.
+        """
         snapshot.require_embedder(embedder)
         self.snapshot = snapshot
         self.settings = settings or RetrievalSettings()
         self._embedder = embedder
-        texts = max(len(snapshot.vectors), 100)
-        self._floor = self.settings.dense_floor + self.settings.floor_per_tenfold * math.log10(texts / 100)
+        crowd = max(len(snapshot.vectors) if texts is None else texts, 100)
+        self._floor = self.settings.dense_floor + self.settings.floor_per_tenfold * math.log10(crowd / 100)
         entries = snapshot.entries
         self._words = KnownWords(entries)
         self._numbers = {entry.id: number for number, entry in enumerate(entries)}
@@ -153,6 +167,18 @@ class Retriever:
             for number, cosines in zip(block, every, strict=True):
                 found[number] = self._select(queries[number], locale[number], limit, cosines, hidden[number])
         return found
+
+    def select(
+        self, query: str, vector: Vectors, locale: str | None = None, limit: int = 4
+    ) -> list[Retrieved]:
+        """`retrieve` for a query that is embedded already.
+
+        Args:
+            vector: shape (dimension,), of length one and free of its language (``snapshot.query_removal``).
+        """
+        if not self.snapshot.entries or not query.strip() or limit < 1:
+            return []
+        return self._select(query, locale, limit, self.snapshot.vectors @ vector, ())
 
     def _embed(self, queries: Sequence[str]) -> tuple[Vectors, npt.NDArray[np.int64]]:
         distinct = {query: number for number, query in enumerate(dict.fromkeys(queries))}

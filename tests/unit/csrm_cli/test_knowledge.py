@@ -124,3 +124,10 @@ def test_a_taxonomy_and_judgments_go_into_one_file(tmp_path: Path) -> None:
     assert [entry.kind for entry in read_entries(into)] == ["category", "query"]
     assert csrm("validate", into) == (0, ["2 good entries"])
     assert csrm("build", "taxonomy", "en.txt", "--into", into)[0] == 2
+
+
+def test_what_the_model_is_told_of_a_query_is_shown(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "snapshot"
+    csrm("snapshot", file, "--out", out)
+    assert csrm("find", out, "WORD 7 cheap", "--locale", "en") == (0, ["word 7 = thing number 7  [t7, 1.00]"])
+    assert csrm("find", out, "冷蔵庫") == (0, [])
