@@ -27,6 +27,7 @@ class Connection(HttpToolsProtocol):
 
     _head_bytes = 0
     _in_head = False
+    _between_requests = True
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -42,7 +43,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         began_before = self._in_head
-        if not began_before and (self.cycle is None or self.cycle.response_complete):
+        if self._between_requests:
             data = _encoded(data)
         super().data_received(data)
         if began_before and self._in_head and not self.transport.is_closing():
@@ -53,12 +54,17 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
+        self._between_requests = False
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._refuse, _TOO_SLOW)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._head_done()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._between_requests = True
 
     def _head_done(self) -> None:
         if self._head_timer is not None:

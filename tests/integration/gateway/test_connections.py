@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import threading
 import time
@@ -119,6 +120,15 @@ def test_raw_utf8_in_the_url_is_read(gateway: str) -> None:
     answer = raw(gateway, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"csrm-status: reranked" in answer
+
+
+def test_the_rest_of_a_body_that_is_answered_early_is_no_request(gateway: str) -> None:
+    """A body of the length that was said, in UTF-8 and in pieces, after the answer is out."""
+    pieces = ["전화 케이스\r\n".encode() * 50] * 4
+    head = b"POST /_csrm/healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(b"".join(pieces))
+    last = b"GET /_csrm/healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = raw(gateway, head, *pieces, last, pause=0.1)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"405", b"200"]
 
 
 def test_100_continue(gateway: str) -> None:
