@@ -15,8 +15,10 @@ import ray
 from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
+from csrm.errors import BundleError
 from csrm_serve.api import create_api
 from csrm_serve.handles import RetrieverHandle, ScorerHandle
+from csrm_serve.live_knowledge import LiveKnowledge
 from csrm_serve.messages import Knowledge, PartState, Scored, ScoringJob
 from csrm_serve.metrics import lookup_counter, product_counter, stage_observer
 from csrm_serve.scoring_queue import ScoringQueue
@@ -83,54 +85,30 @@ class Retriever:
     stays up and finds nothing."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="retriever")
-        self._retriever: Any = None
-        self._state = PartState(False, "The bundle has no knowledge.")
-        try:
-            self._load(settings)
-        except Exception as error:  # scoring goes on without knowledge; the state and the log say why
-            self._state = PartState(False, str(error))
-            log.exception(
-                "Knowledge (%s) cannot be used", settings.knowledge or f"of bundle {settings.bundle}"
-            )
-
-    def _load(self, settings: ServeSettings) -> None:
         from csrm.bundle import load_bundle
-        from csrm.knowledge import KnowledgeSnapshot, load_embedder
-        from csrm.knowledge import Retriever as KnowledgeRetriever
 
-        folder = settings.knowledge or load_bundle(settings.bundle).knowledge_path
-        if folder is None:
-            return
-        snapshot = KnowledgeSnapshot.load(folder)
-        # One thread: an embedding engine's threads spin between calls and rob the scorer of its cores.
-        self._retriever = KnowledgeRetriever(snapshot, load_embedder(snapshot.embedder.name, threads=1))
-        self._retriever.retrieve("first query", "en")
-        self._state = PartState(
-            True, details={"knowledge_version": snapshot.version, "entries": len(snapshot.entries)}
-        )
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="retriever")
+        self._live: LiveKnowledge | None = None
+        self._none = PartState(False, "The bundle has no knowledge.")
+        try:
+            folder = settings.knowledge or load_bundle(settings.bundle).knowledge_path
+            self._live = LiveKnowledge(folder) if folder else None
+        except BundleError as error:  # the scorer, which cannot do without the bundle, is the one to fail
+            self._none = PartState(False, str(error))
 
     async def retrieve(self, query: str, locale: str | None) -> Knowledge:
-        if self._retriever is None:
+        if self._live is None:
             return Knowledge()
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._retrieve, query, locale)
-
-    def _retrieve(self, query: str, locale: str | None) -> Knowledge:
-        found = self._retriever.retrieve(query, locale)
-        entries = [
-            {
-                "id": one.entry.id,
-                "kind": one.entry.kind,
-                "text": one.line,
-                "locale": one.entry.locale,
-                "similarity": float(one.similarity),
-            }
-            for one in found
-        ]
-        return Knowledge(self._retriever.snapshot.version, entries)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._live.retrieve, query, locale)
 
     async def state(self) -> PartState:
-        return self._state
+        return self._live.state() if self._live else self._none
+
+    async def check_health(self) -> None:
+        """Asked by Serve every ten seconds: the time to see whether another snapshot was put into the folder."""
+        if self._live is not None:
+            await asyncio.to_thread(self._live.refresh)
 
 
 class Ingress:
