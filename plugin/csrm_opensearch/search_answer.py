@@ -6,6 +6,7 @@ Hits, aggregations and numbers stay the bytes OpenSearch wrote; only ``hits.hits
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +89,18 @@ def read_answer(body: bytes | Raw) -> SearchAnswer | None:
     except (msgspec.MsgspecError, KeyError, UnicodeError, RecursionError):
         return None
     return SearchAnswer(members, around, hits)
+
+
+def pretty(answer: bytes) -> bytes:
+    """An answer as ``?pretty`` has it: a blank on both sides of a colon and inside of what is empty, a last newline."""
+    lines = msgspec.json.format(answer, indent=2)
+    return _EMPTY.sub(rb"\1[ ]", _EMPTY_OBJECT.sub(rb"\1{ }", _COLON.sub(rb"\1 :", lines))) + b"\n"
+
+
+# Strings hold no newline, so that what a line begins and ends with is outside of them, but for a string itself.
+_COLON = re.compile(rb'^( *"(?:[^"\\]|\\.)*"):', re.MULTILINE)
+_EMPTY = re.compile(rb"^( *(?:\".*\" : )?)\[\](?=,?$)", re.MULTILINE)
+_EMPTY_OBJECT = re.compile(rb"^( *(?:\".*\" : )?)\{\}(?=,?$)", re.MULTILINE)
 
 
 def _hit(raw: Raw) -> Hit:

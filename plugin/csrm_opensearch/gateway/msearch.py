@@ -21,7 +21,7 @@ from csrm_opensearch.gateway.records import Watch
 from csrm_opensearch.gateway.search import PASS_ON, REPLACED, in_shadow
 from csrm_opensearch.query_text import Skip
 from csrm_opensearch.rerank import Done
-from csrm_opensearch.search_answer import read_answer
+from csrm_opensearch.search_answer import pretty, read_answer
 from csrm_opensearch.search_request import (
     Members,
     Params,
@@ -143,7 +143,7 @@ async def msearch(exchange: Exchange, packed: bytes, expression: str, parts: Par
         if result.status.kind != "shadow":  # that is told when it is judged
             items[place].watch.told(result.status)
     whole = encode({**around, "responses": answers})
-    whole = msgspec.json.format(whole, indent=2) + b"\n" if params.flag("pretty") else whole
+    whole = pretty(whole) if params.flag("pretty") else whole
     status = (b"csrm-status", _status(items, done, began).encode())
     await exchange.answer(200, [*headers, status], whole)
 

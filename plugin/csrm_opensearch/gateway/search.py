@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-import msgspec
-
 from csrm_opensearch.gateway.exchange import Exchange, unpacked
 from csrm_opensearch.gateway.nodes import Nodes
 from csrm_opensearch.gateway.parts import Parts
@@ -13,7 +11,7 @@ from csrm_opensearch.gateway.records import Watch
 from csrm_opensearch.profiles import Profile
 from csrm_opensearch.query_text import Skip
 from csrm_opensearch.rerank import Done
-from csrm_opensearch.search_answer import read_answer
+from csrm_opensearch.search_answer import pretty, read_answer
 from csrm_opensearch.search_request import Params, read_search, without_options
 from csrm_opensearch.status import Status, skipped
 from csrm_opensearch.traffic import admit
@@ -88,7 +86,7 @@ async def search(exchange: Exchange, packed: bytes, profile: Profile, watch: Wat
     if done.body is None:
         await parts.nodes.forward(exchange, plain or None, status=told, repacked=repacked)
         return
-    page = msgspec.json.format(done.body, indent=2) + b"\n" if params.flag("pretty") else done.body
+    page = pretty(done.body) if params.flag("pretty") else done.body
     await exchange.answer(200, [*window.headers, (b"csrm-status", told.encode())], page)
 
 

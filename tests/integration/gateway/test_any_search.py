@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from csrm_opensearch.testing import OpenSearchNode
@@ -58,6 +58,14 @@ OPTIONS: dict[str, list[Any]] = {
 PARAMETERS = ["from=4", "size=6", "q=phone", "_source=title", "sort=price:asc", "rest_total_hits_as_int=true"]
 PARAMETERS += ["track_total_hits=true", "typed_keys", "pretty", "size=x", "filter_path=hits.total", "human"]
 
+EVERYTHING = {
+    "query": QUERIES[0],
+    "fields": ["*"],
+    "highlight": OPTIONS["highlight"][0],
+    "aggs": OPTIONS["aggs"][0],
+}
+EVERYTHING |= {"suggest": OPTIONS["suggest"][0], "sort": [{"price": "asc"}], "explain": True}
+
 searches = st.fixed_dictionaries(
     {"query": st.sampled_from(QUERIES)},
     optional={name: st.sampled_from(values) for name, values in OPTIONS.items() if name != "query"},
@@ -87,6 +95,8 @@ def gateway(opensearch: OpenSearchNode, shop: str, _service: WordService) -> Ite
 
 
 @real_node
+@example(json.dumps({**EVERYTHING, "size": 3}).encode(), "pretty")
+@example(json.dumps({**EVERYTHING, "from": 400}).encode(), "pretty&human")
 @given(bodies, query_strings)
 def test_without_judgments_no_search_differs(
     opensearch: OpenSearchNode, gateway: str, _service: WordService, body: bytes, query_string: str

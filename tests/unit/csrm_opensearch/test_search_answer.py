@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from csrm_opensearch.search_answer import SearchAnswer, exactly, fewer, highest_score, read_answer
+from csrm_opensearch.search_answer import SearchAnswer, exactly, fewer, highest_score, pretty, read_answer
 
 HIT = (
     b'{"_index":"shop","_id":"%d","_score":%s,"_source":{"n":12345678901234567890123.10},'
@@ -89,3 +89,25 @@ def test_an_ended_list_is_exact() -> None:
     }
     assert bytes(exactly(Raw(b"9"), 4)) == b"4"
     assert bytes(exactly(Raw(b"-1"), 4)) == b"-1"
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers(-(2**53), 2**53) | st.text(alphabet='a":[]{}, \\'),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet='a":[]{} \\'), inner, max_size=3)
+        ),
+        max_leaves=20,
+    )
+)
+def test_a_pretty_answer_is_the_same_answer(value: object) -> None:
+    written = pretty(json.dumps(value).encode())
+    assert json.loads(written) == value
+    assert written.endswith(b"\n")
+
+
+def test_pretty_as_opensearch_has_it() -> None:
+    assert pretty(b'{"a":[],"b":{},"c: []":"[]","d":[1,{"e":"x\\\\\\": {}"}]}') == (
+        b'{\n  "a" : [ ],\n  "b" : { },\n  "c: []" : "[]",\n  "d" : [\n    1,\n    {\n'
+        b'      "e" : "x\\\\\\": {}"\n    }\n  ]\n}\n'
+    )
