@@ -83,7 +83,7 @@ bodies = searches.map(lambda body: json.dumps(body).encode()) | json_values.map(
 )
 query_strings = st.lists(st.sampled_from(PARAMETERS), max_size=2, unique=True).map("&".join)
 real_node = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -83,7 +83,9 @@ def write(file: Path, told: dict[str, Any]) -> None:
     file.write_text(yaml.safe_dump(told))
 
 
-def test_hup_reads_the_settings_anew_and_only_right_ones(profiles: Path, service: WordService) -> None:
+def test_hup_reads_the_settings_anew_and_term_ends_what_is_in_flight(
+    profiles: Path, service: WordService
+) -> None:
     told = yaml.safe_load(profiles.read_text())
     with gateway_process(profiles) as running:
         assert running.search().csrm.startswith("reranked; window=100")
@@ -93,46 +95,50 @@ def test_hup_reads_the_settings_anew_and_only_right_ones(profiles: Path, service
         running.process.send_signal(signal.SIGHUP)
         running.says("reading the settings anew")
         assert running.search().csrm.startswith("reranked; window=20")
+
         profiles.write_text("profiles: [{name: shop}]")
         running.process.send_signal(signal.SIGHUP)
         running.says("the settings stay as they were: ")
         assert running.search().csrm.startswith("reranked; window=20")
-        assert running.stop() == 0
 
+        with in_flight(running, service, "phone case one") as answers:
+            told["profiles"][0]["mode"] = "off"
+            write(profiles, told)
+            running.process.send_signal(signal.SIGHUP)
+            until = time.monotonic() + 10
+            while running.search("phone case two").csrm != "skipped; reason=off":
+                assert time.monotonic() < until
+        assert answers == ["reranked; window=20"], "it ends with the settings that it began with"
 
-def test_a_search_under_way_ends_with_the_settings_it_began_with(
-    profiles: Path, service: WordService
-) -> None:
-    told = yaml.safe_load(profiles.read_text())
-    service.delay = 1.0
-    answers: list[str] = []
-    with gateway_process(profiles) as running:
-        thread = threading.Thread(target=lambda: answers.append(running.search().csrm))
-        thread.start()
-        until = time.monotonic() + 10
-        while not service.asked and time.monotonic() < until:
-            time.sleep(0.01)
-        told["profiles"][0]["mode"] = "off"
+        told["profiles"][0]["mode"] = "on"
         write(profiles, told)
         running.process.send_signal(signal.SIGHUP)
-        running.says("reading the settings anew")
-        assert running.search().csrm == "skipped; reason=off"
-        thread.join()
-    assert answers[0].startswith("reranked; window=100")
-
-
-def test_term_lets_searches_in_flight_end(profiles: Path, service: WordService) -> None:
-    service.delay = 1.0
-    answers: list[str] = []
-    with gateway_process(profiles) as running:
-        thread = threading.Thread(target=lambda: answers.append(running.search().csrm))
-        thread.start()
         until = time.monotonic() + 10
-        while not service.asked and time.monotonic() < until:
-            time.sleep(0.01)
-        assert running.stop() == 0
-        thread.join()
-    assert answers[0].startswith("reranked")
+        while not running.search("phone case three").csrm.startswith("reranked"):
+            assert time.monotonic() < until
+        with in_flight(running, service, "phone case four") as answers:
+            assert running.stop() == 0
+        assert answers == ["reranked; window=20"]
+
+
+@contextmanager
+def in_flight(running: Running, service: WordService, text: str) -> Iterator[list[str]]:
+    """While a search waits for its judgments; what became of it is in the list afterwards."""
+    answers: list[str] = []
+
+    def search() -> None:
+        answers.append(running.search(text).csrm.partition("; removed")[0])
+
+    asked, service.delay = len(service.asked), 2.0
+    thread = threading.Thread(target=search)
+    thread.start()
+    until = time.monotonic() + 10
+    while len(service.asked) == asked:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    service.delay = 0.0
+    yield answers
+    thread.join()
 
 
 def test_several_workers_share_the_port_and_the_metrics(profiles: Path) -> None:

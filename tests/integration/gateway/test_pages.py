@@ -132,11 +132,18 @@ def test_a_failing_service_leaves_opensearchs_own_page(
     assert ours.lasting == theirs.lasting
 
 
+@pytest.fixture(scope="module")
+def well(opensearch: OpenSearchNode, shop: str, _service: WordService) -> Iterator[str]:
+    """A gateway for tests that nothing of what others asked can matter to."""
+    with running_gateway(settings(opensearch.url, _service.url)) as url:
+        yield url
+
+
 @pytest.mark.parametrize(("more", "query_string"), VARIANTS)
 def test_every_option_of_a_search_works_on_a_reranked_page(
-    opensearch: OpenSearchNode, gateway: str, more: dict[str, Any], query_string: str
+    opensearch: OpenSearchNode, well: str, service: WordService, more: dict[str, Any], query_string: str
 ) -> None:
-    ours, theirs = (search(url, CASE | more, query_string) for url in (gateway, opensearch.url))
+    ours, theirs = (search(url, CASE | more, query_string) for url in (well, opensearch.url))
     assert ours.csrm.startswith("reranked; window=100; removed=3"), ours.csrm
     own = {
         hit["_id"]: hit

@@ -30,11 +30,16 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def playground(opensearch: OpenSearchNode, shop: str, service: WordService) -> Iterator[str]:
-    told = settings(opensearch.url, service.url, playground_fields=["title^2"])
+@pytest.fixture(scope="module")
+def _gateway(opensearch: OpenSearchNode, shop: str, _service: WordService) -> Iterator[str]:
+    told = settings(opensearch.url, _service.url, playground_fields=["title^2"])
     with running_gateway(told.model_copy(update={"dashboard_url": "http://127.0.0.1:8265"})) as url:
-        yield f"{url}/_csrm/"
+        yield url
+
+
+@pytest.fixture
+def playground(_gateway: str, service: WordService) -> str:
+    return f"{_gateway}/_csrm/"
 
 
 @pytest.fixture
