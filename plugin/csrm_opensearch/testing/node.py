@@ -11,7 +11,7 @@ import json
 import os
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
@@ -70,6 +70,8 @@ def opensearch_node(
     timeout_s: float = 120.0,
     progress: Progress | None = None,
     cache: Path | None = None,
+    plugin_zips: Sequence[Path] = (),
+    settings: Mapping[str, object] | None = None,
 ) -> Iterator[OpenSearchNode]:
     """An OpenSearch node while the context lasts.
 
@@ -83,6 +85,8 @@ def opensearch_node(
         timeout_s: how long a node that is started here may take to answer, after everything was fetched.
         progress: called with a short line at every step.
         cache: where a local node's software is kept; the user's cache folder by default.
+        plugin_zips: further plugins of a local node, as ``opensearch-plugin install`` takes them.
+        settings: further lines of a local node's opensearch.yml.
 
     Raises:
         NodeError: one of the reasons in :mod:`csrm_opensearch.testing.errors`.
@@ -99,9 +103,9 @@ def opensearch_node(
                     raise
                 # For instance an engine without a way to fetch the image; this machine may still do without.
                 tell(f"{error} Trying without it")
-                node = _local(version, plugins, port, heap_mb, timeout_s, tell, cache)
+                node = _local(version, plugins, port, heap_mb, timeout_s, tell, cache, plugin_zips, settings)
         case "local":
-            node = _local(version, plugins, port, heap_mb, timeout_s, tell, cache)
+            node = _local(version, plugins, port, heap_mb, timeout_s, tell, cache, plugin_zips, settings)
     try:
         tell(f"OpenSearch {node.version} answers")
         yield node
@@ -167,11 +171,22 @@ def _local(
     timeout_s: float,
     tell: Progress,
     cache: Path | None,
+    plugin_zips: Sequence[Path],
+    settings: Mapping[str, object] | None,
 ) -> OpenSearchNode:
     wanted = release(version, plugins=plugins)
     jdk = find_jdk(wanted.java)
     home = node_home(jdk, wanted, plugins=plugins, progress=tell, cache=cache)
-    process = start_node(home, jdk, port=port, heap_mb=heap_mb, timeout_s=timeout_s, progress=tell)
+    process = start_node(
+        home,
+        jdk,
+        port=port,
+        heap_mb=heap_mb,
+        timeout_s=timeout_s,
+        progress=tell,
+        plugin_zips=plugin_zips,
+        settings=settings,
+    )
     url = f"http://127.0.0.1:{process.port}"
     try:
         found = _ask_version(url)

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -78,6 +79,8 @@ def start_node(
     heap_mb: int,
     timeout_s: float,
     progress: Progress,
+    plugin_zips: Sequence[Path] = (),
+    settings: Mapping[str, object] | None = None,
 ) -> NodeProcess:
     """Starts a node on ``home`` and waits until it answers on HTTP.
 
@@ -85,6 +88,8 @@ def start_node(
         port: HTTP port on 127.0.0.1; any free one when None.
         heap_mb: the Java heap in MiB.
         timeout_s: how long it may take to answer.
+        plugin_zips: plugins besides those of the home, as ``opensearch-plugin install`` takes them.
+        settings: more lines of opensearch.yml.
 
     Raises:
         PortTakenError, NotEnoughMemoryError, NodeStartError
@@ -102,7 +107,7 @@ def start_node(
     run = Path(tempfile.mkdtemp(prefix="csrm-opensearch-"))
     process: subprocess.Popen[bytes] | None = None
     try:
-        _write_config(run, port)
+        _write_config(run, port, settings or {})
         with (run / "node.log").open("wb") as log:
             process = subprocess.Popen(
                 [
@@ -113,7 +118,7 @@ def start_node(
                     "-cp",
                     f"{home / 'launcher'}:{home / 'lib'}/*",
                     "LocalNode",
-                    home,
+                    _with_plugins(home, run, plugin_zips),
                     run,
                 ],
                 stdin=subprocess.PIPE,
@@ -142,11 +147,27 @@ def available_memory_mb() -> int | None:
     return None
 
 
-def _write_config(run: Path, port: int | None) -> None:
+def _with_plugins(home: Path, run: Path, plugin_zips: Sequence[Path]) -> Path:
+    """The home itself, or one of this run's own that shares everything with it but has more plugins."""
+    if not plugin_zips:
+        return home
+    own = run / "home"
+    (own / "plugins").mkdir(parents=True)
+    for name in ("lib", "modules"):
+        (own / name).symlink_to(home / name)
+    for plugin in (home / "plugins").iterdir():
+        (own / "plugins" / plugin.name).symlink_to(plugin)
+    for file in plugin_zips:
+        shutil.unpack_archive(file, own / "plugins" / file.stem)
+    return own
+
+
+def _write_config(run: Path, port: int | None, more: Mapping[str, object]) -> None:
     settings = _SETTINGS | {
         "http.port": port or 0,
         "path.data": str(run / "data"),
         "path.logs": str(run / "logs"),
+        **more,
     }
     config = run / "config"
     config.mkdir()

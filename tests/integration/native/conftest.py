@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +18,8 @@ from csrm_opensearch.native.install import uninstall
 from csrm_opensearch.native.road import Road, road_of
 from csrm_opensearch.profiles import Profile
 from csrm_opensearch.testing import NodeError, OpenSearchNode, opensearch_node
+from csrm_opensearch.testing.java import find_jdk, find_maven
+from csrm_opensearch.testing.releases import OPENSEARCH_VERSION, RELEASES
 from tests.integration.native.serving import Serving, serving
 
 PRODUCTS = [
@@ -30,14 +36,52 @@ BEST = {"4", "5", "6"}
 SEARCH: dict[str, Any] = {"query": {"multi_match": {"query": "phone case", "fields": ["title", "brand"]}}}
 
 
+NEWEST = list(RELEASES)[-1]
+
+
+def filter_plugin(version: str, folder: Path) -> Path:
+    """Build ``plugin/java`` for a version of OpenSearch, in a folder of its own."""
+    source = folder / "java"
+    shutil.copytree(Path(__file__).parents[3] / "plugin" / "java", source)
+    java_home = {"JAVA_HOME": str(find_jdk(RELEASES[version].java).home)}
+    built = subprocess.run(
+        [find_maven(), "-q", "-B", "-f", source / "pom.xml", f"-Dopensearch.version={version}", "package"],
+        env=os.environ | java_home,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stdout
+    return source / "target" / f"csrm-filter-{version}.zip"
+
+
 @pytest.fixture(scope="session")
-def plugin_node() -> Iterator[OpenSearchNode]:
+def plugin_node(_service: Serving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSearchNode]:
     """A local node: the service has to be within its reach, which a container's or a far one's is not."""
+    yield from _node(OPENSEARCH_VERSION, True, _service, tmp_path_factory.mktemp("plugin"))
+
+
+@pytest.fixture(scope="session")
+def newest_node(_service: Serving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSearchNode]:
+    """The newest OpenSearch that can be had, which is without the plugins of others."""
+    yield from _node(NEWEST, False, _service, tmp_path_factory.mktemp("newest"))
+
+
+def _node(version: str, plugins: bool, service: Serving, folder: Path) -> Iterator[OpenSearchNode]:
     try:
-        with opensearch_node(plugins=True, kind="local") as node:
-            yield node
+        find_jdk(RELEASES[version].java)
+        find_maven()
     except NodeError as error:
         pytest.skip(str(error))
+    with opensearch_node(
+        plugins=plugins,
+        version=version,
+        kind="local",
+        timeout_s=300,
+        plugin_zips=[filter_plugin(version, folder)],
+        settings={"csrm.relevance.url": service.url},
+    ) as node:
+        assert node.version == version
+        yield node
 
 
 @pytest.fixture
@@ -60,9 +104,14 @@ def service(_service: Serving) -> Serving:
 
 @pytest.fixture(scope="session")
 def _shop(plugin_node: OpenSearchNode) -> str:
+    return shop_on(plugin_node)
+
+
+def shop_on(node: OpenSearchNode) -> str:
+    """An index with the products, by the name of their place in the list."""
     index = f"native-{uuid4().hex[:8]}"
     settings = {"index": {"number_of_shards": 1, "number_of_replicas": 0}}
-    with OpenSearch(plugin_node.url, timeout=60) as client:
+    with OpenSearch(node.url, timeout=60) as client:
         client.indices.create(index=index, body={"settings": settings})
         rows = ({"_index": index, "_id": str(n)} | product for n, product in enumerate(PRODUCTS))
         helpers.bulk(client, rows, refresh=True)

@@ -27,17 +27,20 @@ class Serving:
         model: set ``seconds_each`` to make it slow.
         key: when set, a request without it as bearer token is refused, as a proxy before the service would.
         asked: the rerank requests, oldest first.
+        judged: the relevance requests, oldest first.
     """
 
     url: str
     model: WordModel
     key: str | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
+    judged: list[dict[str, Any]] = field(default_factory=list)
 
     def reset(self) -> None:
         self.model.seconds_each = 0.0
         self.key = None
         self.asked.clear()
+        self.judged.clear()
 
 
 @contextmanager
@@ -61,10 +64,15 @@ def serving() -> Iterator[Serving]:
             await send({"type": "http.response.body", "body": b'{"error": "no such key"}'})
             return
 
+        body = bytearray()
+
         async def heard() -> Any:
+            nonlocal body
             message = await receive()
-            if scope["path"].endswith("/rerank") and message.get("body"):
-                served.asked.append(orjson.loads(message["body"]))
+            body += message.get("body", b"")
+            if message["type"] == "http.request" and not message.get("more_body"):
+                requests = {"/v2/rerank": served.asked, "/v1/relevance": served.judged}
+                requests.get(scope["path"], []).append(orjson.loads(body or b"null"))
             return message
 
         await api(scope, heard, send)

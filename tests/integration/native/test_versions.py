@@ -13,28 +13,19 @@ from csrm_opensearch.native.doctor import examine
 from csrm_opensearch.native.install import install, uninstall
 from csrm_opensearch.native.road import Road, pipeline_body
 from csrm_opensearch.templates import State, check_templates, install_templates
-from csrm_opensearch.testing import NodeError, opensearch_node
-from csrm_opensearch.testing.releases import RELEASES
+from csrm_opensearch.testing import OpenSearchNode
 from tests.integration.native.conftest import hits
 
-NEWEST = list(RELEASES)[-1]
 ROAD = Road("csrm-new", "http://127.0.0.1:9/v2/rerank", ("new",), ("title",), window=5, timeout_s=1)
 
 
 @pytest.fixture(scope="module")
-def newest() -> Iterator[OpenSearch]:
-    try:
-        with (
-            opensearch_node(version=NEWEST, kind="local") as node,
-            OpenSearch(node.url, timeout=60) as client,
-        ):
-            assert node.version == NEWEST
-            for number in range(8):
-                body = {"title": "shoe " * (8 - number)}
-                client.index(index="new", id=str(number), body=body, params={"refresh": "true"})
-            yield client
-    except NodeError as error:
-        pytest.skip(str(error))
+def newest(newest_node: OpenSearchNode) -> Iterator[OpenSearch]:
+    with OpenSearch(newest_node.url, timeout=60) as client:
+        for number in range(8):
+            body = {"title": "shoe " * (8 - number)}
+            client.index(index="new", id=str(number), body=body, params={"refresh": "true"})
+        yield client
 
 
 def test_the_plugins_that_are_missing_are_named(newest: OpenSearch) -> None:

@@ -1,0 +1,159 @@
+package org.csrm.opensearch;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.security.AccessController;
+import java.security.PrivilegedAction;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.Executor;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.csrm.opensearch.Page.Judgment;
+import org.opensearch.common.xcontent.XContentFactory;
+import org.opensearch.common.xcontent.XContentHelper;
+import org.opensearch.common.xcontent.XContentType;
+import org.opensearch.core.common.bytes.BytesArray;
+import org.opensearch.core.common.bytes.BytesReference;
+import org.opensearch.core.xcontent.XContentBuilder;
+
+/**
+ * Asks the relevance service (POST /v1/relevance) for judgments, within a deadline.
+ *
+ * <p>After some failures in a row nothing is asked for a while, and never more than so many searches at once:
+ * a service that is down or slow must not slow the searches that it cannot help.
+ */
+final class RelevanceClient {
+  private static final int FAILURES = 5;
+  private static final long COOLDOWN_NANOS = TimeUnit.SECONDS.toNanos(5);
+
+  private final URI endpoint;
+  private final Semaphore free;
+  private final Executor threads;
+  private final AtomicInteger failures = new AtomicInteger();
+  private volatile long closedUntil = System.nanoTime();
+  private HttpClient http;
+
+  /**
+   * @param threads those of OpenSearch: the HTTP client may not make its own under a security manager, and what
+   *     the node does with the answer is not allowed on them
+   */
+  RelevanceClient(String url, int maxInFlight, Executor threads) {
+    this.threads = threads;
+    endpoint = URI.create(url.replaceFirst("/+$", "") + "/v1/relevance");
+    free = new Semaphore(maxInFlight);
+  }
+
+  /** Why there are no judgments; the message is the word in csrm-status. */
+  static final class NoJudgments extends RuntimeException {
+    NoJudgments(String word) {
+      super(word, null, false, false);
+    }
+  }
+
+  /** Judgments in the order of the products. Fails with {@link NoJudgments} or what went wrong. */
+  CompletableFuture<List<Judgment>> judge(String query, List<String> products, String locale, int timeoutMs) {
+    if (System.nanoTime() - closedUntil < 0) {
+      return CompletableFuture.failedFuture(new NoJudgments("breaker-open"));
+    }
+    if (!free.tryAcquire()) {
+      return CompletableFuture.failedFuture(new NoJudgments("busy"));
+    }
+    HttpRequest request =
+        HttpRequest.newBuilder(endpoint)
+            .timeout(Duration.ofMillis(timeoutMs))
+            .header("Content-Type", "application/json")
+            .POST(HttpRequest.BodyPublishers.ofByteArray(body(query, products, locale, timeoutMs)))
+            .build();
+    CompletableFuture<HttpResponse<byte[]>> answer;
+    try {
+      answer = send(request, timeoutMs);
+    } catch (RuntimeException | Error e) { // for instance what the security manager says
+      answer = CompletableFuture.failedFuture(e);
+    }
+    return answer
+        .thenApplyAsync(response -> read(response, products.size()), threads)
+        .whenComplete((judgments, error) -> count(error));
+  }
+
+  @SuppressWarnings("removal") // the security manager of 2.x; a plain call where there is none
+  private CompletableFuture<HttpResponse<byte[]>> send(HttpRequest request, int timeoutMs) {
+    return AccessController.doPrivileged(
+        (PrivilegedAction<CompletableFuture<HttpResponse<byte[]>>>)
+            () ->
+                client()
+                    .sendAsync(request, HttpResponse.BodyHandlers.ofByteArray())
+                    .orTimeout(timeoutMs, TimeUnit.MILLISECONDS));
+  }
+
+  private synchronized HttpClient client() {
+    if (http == null) {
+      http =
+          HttpClient.newBuilder()
+              .version(HttpClient.Version.HTTP_1_1)
+              .executor(threads)
+              .connectTimeout(Duration.ofSeconds(1))
+              .build();
+    }
+    return http;
+  }
+
+  /** What went wrong, without the future's own wrapping. */
+  static Throwable causeOf(Throwable error) {
+    return error instanceof CompletionException && error.getCause() != null ? error.getCause() : error;
+  }
+
+  private void count(Throwable error) {
+    free.release();
+    // A service that finds fault with one search is well; else a few odd searches could switch it off for all.
+    boolean refused = error != null && String.valueOf(causeOf(error).getMessage()).startsWith("relevance-4");
+    if (error == null || refused) {
+      failures.set(0);
+    } else if (failures.incrementAndGet() >= FAILURES) {
+      failures.set(0);
+      closedUntil = System.nanoTime() + COOLDOWN_NANOS;
+    }
+  }
+
+  private static byte[] body(String query, List<String> products, String locale, int timeoutMs) {
+    try (XContentBuilder json = XContentFactory.jsonBuilder()) {
+      json.startObject().field("query", query).field("products", products);
+      json.field("locale", locale).field("deadline_ms", timeoutMs).endObject();
+      return BytesReference.toBytes(BytesReference.bytes(json));
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  private static List<Judgment> read(HttpResponse<byte[]> response, int expected) {
+    if (response.statusCode() != 200) {
+      throw new NoJudgments("relevance-" + response.statusCode());
+    }
+    Map<String, Object> answer =
+        XContentHelper.convertToMap(new BytesArray(response.body()), false, XContentType.JSON).v2();
+    List<Judgment> judgments = new ArrayList<>();
+    if (answer.get("results") instanceof List<?> results) {
+      for (Object result : results) {
+        Map<?, ?> one = (Map<?, ?>) result;
+        judgments.add(
+            new Judgment(
+                ((Number) one.get("score")).doubleValue(),
+                ((Number) one.get("irrelevance")).doubleValue(),
+                "remove".equals(one.get("decision"))));
+      }
+    }
+    if (judgments.size() != expected) {
+      throw new NoJudgments("relevance-garbage");
+    }
+    return judgments;
+  }
+}
