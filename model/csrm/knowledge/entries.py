@@ -152,8 +152,13 @@ class CategoryEntry(_Entry):
     paths: dict[Locale, CategoryPath] = Field(min_length=1, max_length=100)
 
     def search_texts(self) -> list[str]:
-        """For every language the leaf with its parent: the higher levels say little of a query."""
-        return list(dict.fromkeys(", ".join(reversed(_levels(path)[-2:])) for path in self.paths.values()))
+        """For every language the leaf with its parent: the higher levels say little of a query.
+
+        In the order of the language tags: vectors are kept by position, and a file has its own order of keys.
+        """
+        return list(
+            dict.fromkeys(", ".join(reversed(_levels(path)[-2:])) for _, path in sorted(self.paths.items()))
+        )
 
     def prompt_line(self, locale: str | None = None) -> str:
         """At most 60 characters, in the shop's language where there is one: ``category: Phones > Cases``."""

@@ -111,10 +111,11 @@ def write_entries(path: str | Path, entries: Iterable[QueryEntry | TermEntry | C
     Raises:
         KnowledgeError: it cannot be written.
     """
+    lines = dump_entries(entries)
     target = Path(path)
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.new")
     try:
-        fresh.write_bytes(dump_entries(entries))
+        fresh.write_bytes(lines)
         fresh.replace(target)
     except OSError as error:
         raise KnowledgeError(

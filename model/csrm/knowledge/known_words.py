@@ -21,6 +21,8 @@ _LIKELY_SLIP = 0.45
 """Share of a term's n-grams in the query from which its edits are counted: one slip in five halves it."""
 _CANDIDATES = 32
 """Spellings whose edits are counted, for one query."""
+_HEAD_FIRST = frozenset({"es", "pt", "fr", "it", "ca"})
+"""Languages in which the thing comes before what it is of: "funda portátil", "cuerdas guitarra"."""
 _OTHER_LANGUAGE = 0.96
 """An entry in another language than the shop's counts a little less: by no more than one rank."""
 
@@ -79,7 +81,7 @@ class KnownWords:
     def _terms(self, query: str, locale: str | None) -> list[Occurrence]:
         """Terms in the query; of those with one spelling the shop's language's, if there is one."""
         places: dict[int, list[Occurrence]] = defaultdict(list)
-        for found in self._finder.find(query):
+        for found in self._finder.find(query, head_first=language(locale) in _HEAD_FIRST):
             if not false_friend(self._entries[found.owner].locale, locale, found.spelling):
                 places[found.start].append(found)
         kept: list[Occurrence] = []

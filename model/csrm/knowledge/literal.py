@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 
 from csrm.knowledge.folding import Script, fold, fold_width, script, to_hiragana
 
@@ -45,51 +46,85 @@ class SpellingFinder:
             lengths[folded[:_PREFIX]].add(len(folded))
         self._lengths = {prefix: sorted(found, reverse=True) for prefix, found in lengths.items()}
 
-    def find(self, query: str) -> list[Occurrence]:
-        """Every spelling in the query that no longer one covers, longest first, then from left to right."""
+    def find(self, query: str, *, head_first: bool = False) -> list[Occurrence]:
+        """Every spelling in the query that no longer one covers, longest first, then from left to right.
+
+        Of two that overlap, the one with the head of the phrase counts: "エレキギター弦" are strings, "ギター弦".
+
+        Args:
+            query: not folded.
+            head_first: whether the language puts the head first, as Spanish does ("funda portátil").
+        """
         seen = fold_width(query)
         places = [place for place, char in enumerate(seen) if char != " "]
         text = to_hiragana(seen).replace(" ", "")
-        candidates: list[tuple[int, int]] = []
+        spans = self._spans(text, seen, places)
+        longest = [one for one in spans if not any(_covers(other, one) for other in spans)]
+        longest.sort(key=lambda span: span[0] if head_first else -span[1])
+        kept: list[tuple[int, int]] = []
+        for start, end in longest:
+            if not any(start < until and begin < end for begin, until in kept):
+                kept.append((start, end))
+        kept.sort(key=lambda span: (span[0] - span[1], span[0]))
+        return [
+            Occurrence(owner, word, places[start], places[end - 1] + 1 - places[start])
+            for start, end in kept
+            for owner, word in self._owners[text[start:end]]
+        ]
+
+    def _spans(self, text: str, seen: str, places: list[int]) -> set[tuple[int, int]]:
+        """(start, end) in ``text``, which is ``seen`` without its blanks, of all that are words there."""
+        spans: set[tuple[int, int]] = set()
+        runs_on: set[tuple[int, int]] = set()
         for start in range(len(text)):
             for prefix in {text[start : start + _PREFIX], text[start : start + 1]}:
                 for length in self._lengths.get(prefix, ()):
-                    if start + length > len(text):
-                        continue
                     end = start + length
-                    if text[start:end] in self._owners and _stands_alone(
-                        seen, places[start], places[end - 1] + 1
-                    ):
-                        candidates.append((-length, start))
-        taken = [False] * len(text)
-        found: list[Occurrence] = []
-        for minus_length, start in sorted(set(candidates)):
-            end = start - minus_length
-            if any(taken[start:end]):
-                continue
-            taken[start:end] = [True] * (end - start)
-            begin, length = places[start], places[end - 1] + 1 - places[start]
-            found += [Occurrence(owner, word, begin, length) for owner, word in self._owners[text[start:end]]]
-        return found
+                    if end > len(text) or text[start:end] not in self._owners:
+                        continue
+                    standing = _standing(seen, places[start], places[end - 1] + 1)
+                    if standing is Standing.WORD:
+                        spans.add((start, end))
+                    elif standing is Standing.SHORT:
+                        runs_on.add((start, end))
+        known = spans | runs_on
+        begins, ends = {start for start, _ in known}, {end for _, end in known}
+        return spans | {(start, end) for start, end in runs_on if end in begins or start in ends}
 
 
-def _stands_alone(text: str, start: int, end: int) -> bool:
-    """Whether ``text[start:end]`` is a word or a part of a compound, and not a piece of another word."""
+class Standing(Enum):
+    """How a spelling stands in a query."""
+
+    WORD = "word"  # a word, or a part of a compound
+    SHORT = "short"  # two syllables of Hangul that run on: a part of a compound if the next one is known too
+    PIECE = "piece"  # of another word
+
+
+def _covers(longer: tuple[int, int], span: tuple[int, int]) -> bool:
+    return longer != span and longer[0] <= span[0] and span[1] <= longer[1]
+
+
+def _standing(text: str, start: int, end: int) -> Standing:
     left = start == 0 or _breaks(text[start - 1], text[start])
     right = end == len(text) or _breaks(text[end - 1], text[end])
     if left and right:
-        return True
-    length = end - start - text.count(" ", start, end)
+        return Standing.WORD
+    if " " in text[start:end]:  # put together from two words, it takes no piece of a third
+        return Standing.PIECE
+    length = end - start
     classes = {script(char) for char in text[start:end]} - {Script.GAP}
     if classes == {Script.HAN}:
-        return length >= 2
+        return Standing.WORD if length >= 2 else Standing.PIECE
     if classes <= {Script.HAN, Script.HANGUL} and Script.HANGUL in classes:
-        return length >= 3 or (length == 2 and (left or right))
+        if length == 2 and (left or right):
+            return Standing.SHORT
+        return Standing.WORD if length >= 3 else Standing.PIECE
     if classes <= {Script.HAN, Script.KANA}:
-        return length >= 4 or (length == 3 and left)
+        return Standing.WORD if length >= 4 or (length == 3 and left) else Standing.PIECE
     # Mixed with letters or digits: the run-on side must at least not be the spaced script's.
     sides = [(left, text[start]), (right, text[end - 1])]
-    return all(open_ or script(edge) in (Script.HAN, Script.HANGUL, Script.KANA) for open_, edge in sides)
+    free = all(open_ or script(edge) in (Script.HAN, Script.HANGUL, Script.KANA) for open_, edge in sides)
+    return Standing.WORD if free else Standing.PIECE
 
 
 def _breaks(before: str, after: str) -> bool:

@@ -32,7 +32,7 @@ from csrm.knowledge.entries import CategoryEntry, QueryEntry, TermEntry
 from csrm.knowledge.jsonl import dump_entries, read_entries
 from csrm.knowledge.language import LanguageRemoval, fit_passages, fit_queries
 
-FORMAT = 2
+FORMAT = 3
 """Raised when a saved snapshot would mean something else, so also when search texts are made otherwise."""
 
 

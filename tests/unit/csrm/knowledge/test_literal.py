@@ -55,6 +55,8 @@ def test_a_word_is_found(spelling: str, query: str) -> None:
         ("水", "香水"),
         ("air jordan 1", "jordan"),
         ("パン", "ジャパ ン"),
+        ("일렉기타", "일렉 기타줄"),  # the second word goes on
+        ("디카", "디카페인 원두"),
         ("x", ""),
     ],
 )
@@ -68,6 +70,35 @@ def test_the_longest_spelling_hides_what_it_covers() -> None:
         (1, 0, 12),
         (3, 13, 3),
     ]
+
+
+@pytest.mark.parametrize(
+    ("query", "head_first", "expected"),
+    [
+        ("エレキギター弦", False, ["ギター弦"]),
+        ("電吉他弦", False, ["吉他弦"]),
+        ("funda portátil gaming", True, ["funda portátil"]),
+        ("funda portátil gaming", False, ["portátil gaming"]),
+        ("디카배터리", False, ["배터리", "디카"]),  # two syllables that run on into a word that is known
+        ("디카페인", False, []),
+        ("디카 s", False, ["디카"]),
+    ],
+)
+def test_what_overlaps_or_runs_on_is_read_by_its_head(
+    query: str, head_first: bool, expected: list[str]
+) -> None:
+    known = [
+        "エレキギター",
+        "ギター弦",
+        "電吉他",
+        "吉他弦",
+        "funda portátil",
+        "portátil gaming",
+        "디카",
+        "배터리",
+    ]
+    found = SpellingFinder(enumerate(known)).find(query, head_first=head_first)
+    assert [one.spelling for one in found] == expected
 
 
 def test_owners_of_one_spelling_are_all_found_once_each() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from csrm.errors import KnowledgeError
 from csrm.knowledge import (
+    CategoryEntry,
     Embedder,
     KnowledgeSnapshot,
     Retriever,
@@ -45,6 +46,21 @@ def test_what_is_saved_is_loaded(snapshot: KnowledgeSnapshot, saved: Path) -> No
         "vectors.safetensors",
     ]
     assert [folder.name for folder in saved.parent.iterdir()] == ["knowledge"]  # nothing half-made is left
+
+
+def test_every_vector_is_of_the_same_text_after_loading(embedder: Embedder, tmp_path: Path) -> None:
+    paths = {
+        "zh-TW": "寵物 > 貓砂",
+        "en": "Pets > Cat Litter",
+        "ko": "반려동물 > 고양이 모래",
+        "ja": "ペット > 猫砂",
+    }
+    built = KnowledgeSnapshot.build([CategoryEntry(id="c", source="test", paths=paths)], embedder)
+    built.save(tmp_path / "knowledge")
+    loaded = KnowledgeSnapshot.load(tmp_path / "knowledge")
+    assert loaded.entries[0].search_texts() == built.entries[0].search_texts()
+    again = KnowledgeSnapshot.build(loaded.entries, embedder)
+    assert np.array_equal(loaded.vectors, again.vectors)
 
 
 def test_saving_again_replaces(saved: Path, embedder: Embedder) -> None:
@@ -162,7 +178,7 @@ def test_a_changed_file_is_refused(saved: Path, file: str, reason: str) -> None:
 def test_another_format_is_refused(saved: Path) -> None:
     meta = json.loads((saved / "meta.json").read_bytes())
     (saved / "meta.json").write_text(json.dumps(meta | {"format": 99}))
-    with pytest.raises(KnowledgeError, match="has format 99, but 2 is read here: rebuild it"):
+    with pytest.raises(KnowledgeError, match="has format 99, but 3 is read here: rebuild it"):
         KnowledgeSnapshot.load(saved)
 
 
