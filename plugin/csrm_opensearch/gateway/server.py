@@ -34,7 +34,7 @@ class _Server(uvicorn.Server):
         super().__init__(server_config(gateway, log_level=log_level))
         self._gateway = gateway
         self._load = load
-        self._reloading: asyncio.Task[None] | None = None
+        self._reloads: set[asyncio.Task[None]] = set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -45,10 +45,15 @@ class _Server(uvicorn.Server):
         yield
 
     def _hung_up(self) -> None:
+        task = asyncio.ensure_future(self._reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload(self) -> None:
         try:
             settings = self._load()
-            self._reloading = asyncio.ensure_future(self._gateway.reload(settings))
             log.warning("reading the settings anew")
+            await self._gateway.reload(settings)
         except ProfileError as error:
             log.error("the settings stay as they were: %s", error)
 

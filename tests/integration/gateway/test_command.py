@@ -96,9 +96,14 @@ def test_hup_reads_the_settings_anew_and_term_ends_what_is_in_flight(
         running.says("reading the settings anew")
         assert running.search().csrm.startswith("reranked; window=20")
 
-        profiles.write_text("profiles: [{name: shop}]")
-        running.process.send_signal(signal.SIGHUP)
-        running.says("the settings stay as they were: ")
+        for wrong, said in (
+            ("profiles: [{name: shop}]", "profiles[0].indices: field required"),
+            ("opensearch: {urls: ['https://a'], ca_file: absent.pem}", "certificate files cannot be used"),
+        ):
+            profiles.write_text(wrong)
+            running.process.send_signal(signal.SIGHUP)
+            running.says(said)
+        assert running.log.read_text().count("the settings stay as they were: ") == 2
         assert running.search().csrm.startswith("reranked; window=20")
 
         with in_flight(running, service, "phone case one") as answers:

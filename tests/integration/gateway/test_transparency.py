@@ -171,6 +171,14 @@ def test_chunked_and_large_bodies_stream_through(
     same(call(gateway, "GET", page), call(opensearch.url, "GET", page))
 
 
+def test_a_search_too_large_to_read_streams_through(gateway: str, opensearch: OpenSearchNode) -> None:
+    body = json.dumps(CASE).encode()[:-1] + b" " * (17 * 1024 * 1024) + b"}"
+    for path, sent in ((f"/{SHOP}/_search", body), (f"/{SHOP}/_msearch", b"{}\n" + body + b"\n")):
+        ours, theirs = (call(url, "POST", path, sent, NDJSON) for url in (gateway, opensearch.url))
+        assert (ours.status, ours.csrm) == (200, "skipped; reason=body-too-large")
+        assert ours.lasting == theirs.lasting
+
+
 def test_a_packed_request_body_is_read(gateway: str) -> None:
     packed = gzip.compress(json.dumps(CASE).encode())
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
