@@ -40,3 +40,12 @@ def test_the_manual_explains_each_and_no_other() -> None:
         for reason in re.findall(r"`([a-z0-9-]+)`", line.split("|")[1])
     }
     assert explained == reasons()
+
+
+def test_the_playground_knows_no_other() -> None:
+    script = (PACKAGE / "gateway" / "playground" / "playground.js").read_text()
+    known = script.partition("const REASONS = {")[2].partition("};")[0]
+    words = {
+        quoted or bare for quoted, bare in re.findall(r'^  (?:"([a-z0-9-]+)"|(\w+)):', known, re.MULTILINE)
+    }
+    assert {"deadline", "no-hits"} <= words <= reasons()
