@@ -16,6 +16,9 @@ def calibrate(
         Path | None, typer.Option(help="Adapter of a training run, in place of the bundle's.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the new bundle. [the bundle's]")] = None,
+    version: Annotated[
+        int | None, typer.Option(help="Version of the new bundle. [the bundle's]", min=1)
+    ] = None,
     max_loss: Annotated[
         float, typer.Option(help="Largest share of relevant products that may be removed.")
     ] = 0.02,
@@ -23,7 +26,9 @@ def calibrate(
     """Fit calibration and threshold on clean rows and write a new bundle with them."""
     from csrm.training.bundling import calibrated_bundle
 
-    fitted = calibrated_bundle(bundle, data, out, adapter=adapter, name=name, max_loss=max_loss)
+    fitted = calibrated_bundle(
+        bundle, data, out, adapter=adapter, name=name, version=version, max_loss=max_loss
+    )
     typer.echo(
         f"{fitted.path}: threshold {fitted.manifest.threshold:.4f}, calibration slope "
         f"{fitted.manifest.calibration.slope:.3f} offset {fitted.manifest.calibration.offset:.3f}"

@@ -20,6 +20,10 @@ from csrm.evaluation.grading import bundle_knowledge, grade_rows
 from csrm.model import RelevanceModel
 from csrm.training.data import LabelledPair, read_pairs
 
+ENOUGH_RELEVANT = 500
+"""Relevant rows from which a locale gets a threshold of its own. With 200, the promise of 2 % allows no more than
+one lost row, and the bound, not the model, decides how little is removed."""
+
 
 def calibrated_bundle(
     bundle: str | Path,
@@ -28,19 +32,21 @@ def calibrated_bundle(
     *,
     adapter: Path | None = None,
     name: str | None = None,
+    version: int | None = None,
     max_loss: float = 0.02,
 ) -> Bundle:
     """Write a copy of a bundle with calibration and thresholds fitted on clean rows.
 
-    A locale gets a threshold of its own where its rows are enough for the promise to be made of them alone; the
-    others keep to the pooled one.
+    A locale with enough rows gets a threshold of its own; the others keep to the pooled one, whose promise holds
+    for the mix of locales in the rows.
 
     Args:
         bundle: to start from: its prompt, base, knowledge and, where ``adapter`` is null, its adapter.
         data: files of labelled rows that were never trained on.
         out: folder of the new bundle; must not exist, appears whole or not at all.
         adapter: folder of a trained adapter.
-        name: of the new bundle.
+        name: of the new bundle; the old one's where null.
+        version: of the new bundle; the old one's where null.
         max_loss: largest share of relevant products the threshold may remove, with 95 % confidence.
 
     Raises:
@@ -70,6 +76,7 @@ def calibrated_bundle(
             old.manifest.model_dump()
             | {
                 "name": name or old.manifest.name,
+                "version": version or old.manifest.version,
                 "calibration": calibration.model_dump(),
                 "threshold": round(threshold, 6),
                 "thresholds": _by_locale(rows, irrelevance, is_defect, max_loss),
@@ -91,7 +98,7 @@ def _by_locale(
     thresholds = {}
     for locale in sorted({row.locale for row in rows}):
         own = np.array([row.locale == locale for row in rows])
-        threshold = fit_threshold(irrelevance[own], ~is_defect[own], max_loss=max_loss)
-        if threshold < 1:
+        if (own & ~is_defect).sum() >= ENOUGH_RELEVANT:
+            threshold = fit_threshold(irrelevance[own], ~is_defect[own], max_loss=max_loss)
             thresholds[locale] = round(threshold, 6)
     return thresholds

@@ -87,8 +87,8 @@ def test_an_adapter_becomes_a_bundle(data: Path, tiny_bases: dict[str, Path]) ->
     for file in adapter.iterdir():
         (start / "adapter" / file.name).write_bytes(file.read_bytes())
     rows = [
-        LabelledPair(query="cover", title=f"item {i}", label="E", locale="ko" if i < 40 else "en")
-        for i in range(400)
+        LabelledPair(query="cover", title=f"item {i}", label="E", locale="ko" if i < 100 else "en")
+        for i in range(1_200)
     ]
     defect = grade_rows(RelevanceModel.load(start), rows)[:, 2:].sum(axis=1)
     labels = ["EI"[int(p > np.median(defect))] for p in defect]
@@ -96,10 +96,12 @@ def test_an_adapter_becomes_a_bundle(data: Path, tiny_bases: dict[str, Path]) ->
     labels[middle[0]], labels[middle[1]] = "I", "E"
     judged = [row.model_copy(update={"label": label}) for row, label in zip(rows, labels, strict=True)]
     (data / "clean.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in judged))
-    made = calibrated_bundle(start, [data / "clean.jsonl"], data / "made", adapter=adapter, name="mine")
-    assert made.name == "mine@1"
+    made = calibrated_bundle(
+        start, [data / "clean.jsonl"], data / "made", adapter=adapter, name="mine", version=2
+    )
+    assert made.name == "mine@2"
     assert made.manifest.calibration.slope > 0
-    # The promise needs some 150 relevant rows: the few of ko keep to the pooled threshold.
+    # The few rows of ko keep to the pooled threshold.
     assert set(made.manifest.thresholds) == {"en"}
     assert made.threshold("ko") == made.manifest.threshold < 1
     assert load_bundle(data / "made").adapter_path is not None
