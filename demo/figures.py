@@ -5,7 +5,8 @@
     nDCG@10           gains E 1, S 0.1, C 0.01, I 0; the ideal order is the window's, before and after
 
 Ratios are pooled: sums over all queries are divided once, so an emptied page adds nothing to either sum; it
-is counted by itself. A query that the gateway did not rerank counts with the page that it really showed.
+is counted by itself, and so is a query without hits, where there is nothing to rerank. A query with hits that the
+gateway did not rerank counts with the page that it really showed.
 """
 
 from __future__ import annotations
@@ -114,7 +115,8 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "removed": {"relevant": lost, "defects": sum(defects(outcome.removed) for outcome in outcomes)},
         "window": {"relevant": relevant, "products": sum(len(outcome.before) for outcome in outcomes)},
         "emptied_pages": sum(bool(outcome.before) and not outcome.after for outcome in outcomes),
-        "not_reranked": sum(not outcome.reranked for outcome in outcomes),
+        "without_hits": sum(not outcome.before for outcome in outcomes),
+        "not_reranked": sum(bool(outcome.before) and not outcome.reranked for outcome in outcomes),
     }
 
 

@@ -139,6 +139,8 @@ def _cells(figures: dict[str, Any]) -> list[str]:
 
 
 def _summary(outcome: Outcome) -> str:
+    if not outcome.before:
+        return "OpenSearch found nothing"
     if not outcome.reranked:
         return f"[yellow]not reranked: {escape(outcome.status)}[/]"
     counts = {grade: sum(hit.grade == grade for hit in outcome.removed) for grade in _GRADE_STYLE}

@@ -50,6 +50,11 @@ def test_an_emptied_page_is_counted_and_earns_nothing() -> None:
     assert found["defect_ratio_at_10"] == {"before": 0.75, "after": 0.5}
 
 
+def test_a_query_without_hits_is_no_failure_of_the_gateway() -> None:
+    found = figures([outcome([], [], status="skipped; reason=no-hits"), outcome(page("EI"), page("E"))])
+    assert (found["without_hits"], found["not_reranked"]) == (1, 0)
+
+
 def test_a_query_that_was_not_reranked_is_visible_and_counts_as_shown() -> None:
     shown = page("EI")
     found = figures([outcome(shown, shown, status="skipped; reason=deadline")])
