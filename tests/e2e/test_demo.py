@@ -13,7 +13,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -33,9 +32,9 @@ _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Run:
     """Environment of one run of the demo, and every process that was started with it."""
 
-    def __init__(self, **environment: str) -> None:
+    def __init__(self) -> None:
         self.mark = uuid4().hex
-        self.environment = {**os.environ, **environment, _MARK: self.mark, "TERM": "xterm", "COLUMNS": "140"}
+        self.environment = {**os.environ, _MARK: self.mark, "TERM": "xterm", "COLUMNS": "140"}
 
     def processes(self) -> list[psutil.Process]:
         found = []
