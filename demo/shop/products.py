@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from functools import cache
 
-from pydantic import BaseModel, ConfigDict
-
 from demo.shop import draw
 from demo.shop.schema import LOCALES, Family, devices, families, title_styles
 from demo.shop.titles import Facts, title
@@ -16,28 +14,9 @@ from demo.shop.titles import Facts, title
 _CURRENCY = {"en": 1.0, "es": 0.95, "ko": 1350.0, "ja": 150.0, "zh-TW": 32.0}
 
 
-class ShopProduct(BaseModel):
-    """One product: its facts, which no locale changes, and its title and price in each locale.
+class ShopProduct(Facts):
+    """One product: its facts, which no locale changes, and its title and price in each locale."""
 
-    Attributes:
-        attributes: values by attribute name; ``features`` is in its own field.
-        device: the device that this product is, for phones, cameras and so on.
-        fits: devices that it fits; empty when it is universal or nothing fits anything.
-        line: name of the product line, e.g. ``Swift 3``; empty without one.
-        aside: which of the family's distractors its titles carry.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    family: str
-    brand: str
-    attributes: dict[str, str]
-    features: tuple[str, ...] = ()
-    device: str | None = None
-    fits: tuple[str, ...] = ()
-    line: str = ""
-    aside: int | None = None
     titles: dict[str, str]
     prices: dict[str, float]
 
@@ -46,19 +25,6 @@ class ShopProduct(BaseModel):
 def products() -> tuple[ShopProduct, ...]:
     """All products in a stable order, families together."""
     return tuple(product for family in families().values() for product in _of_family(family))
-
-
-@cache
-def product(product_id: str) -> ShopProduct:
-    """The product of that id.
-
-    Raises:
-        KeyError: there is none.
-    """
-    for found in products():
-        if found.id == product_id:
-            return found
-    raise KeyError(product_id)
 
 
 def _of_family(family: Family) -> list[ShopProduct]:

@@ -21,7 +21,15 @@ _SMALL_WORDS = frozenset({"for", "of", "with", "and", "de", "para", "con", "sin"
 
 
 class Facts(BaseModel):
-    """What a product is, in no language. Fields as in `demo.shop.products.ShopProduct`."""
+    """What a product is, in no language.
+
+    Attributes:
+        attributes: values by attribute name; ``features`` is in its own field.
+        device: the device that this product is, for phones, cameras and so on.
+        fits: devices that it fits; empty when it is universal or nothing fits anything.
+        line: name of the product line, e.g. ``Swift 3``; empty without one.
+        aside: which of the family's distractors its titles carry.
+    """
 
     model_config = ConfigDict(frozen=True)
 
