@@ -124,7 +124,7 @@ def _chosen(family: str, locale: str) -> tuple[ShopProduct, ShopProduct]:
 def _devices_of(shelf: Sequence[Family]) -> list[str]:
     """Devices that are sold or that something sold fits, in the order of the data."""
     named = {device for family in shelf for device in family.devices}
-    named |= {device for family in shelf for fits in family.fits for device in fits.split("+")}
+    named |= {device for family in shelf for device in family.fitted}
     return [name for name in devices() if name in named]
 
 

@@ -109,7 +109,7 @@ def _unknown(intent: Intent) -> list[str]:
         for name in family.devices:
             if fixed := devices()[name].type:
                 known_axes.setdefault("type", set()).add(fixed)
-    own_devices = {name for family in wanted for name in [*family.devices, *"+".join(family.fits).split("+")]}
+    own_devices = {name for family in wanted for name in [*family.devices, *family.fitted]}
     makers = {brand for family in wanted for brand in family.brands}
     makers |= {devices()[name].brand for family in wanted for name in family.devices}
     attributes = [*intent.require.items(), *intent.exclude.items(), *intent.never.items()]

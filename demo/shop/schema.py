@@ -97,6 +97,11 @@ class Family(_Data):
     same: tuple[str, ...] = ()
     distractors: tuple[Said, ...] = ()
 
+    @property
+    def fitted(self) -> tuple[str, ...]:
+        """Devices that its products fit; one comes as often as it is listed."""
+        return tuple(device for entry in self.fits for device in entry.split("+"))
+
 
 class TitleStyles(_Data):
     """Title patterns by style and locale, marketing words by locale, and names of product lines by pool."""
@@ -192,14 +197,13 @@ def held_out_families() -> frozenset[str]:
 
 
 def _check_family(family: Family, known: Mapping[str, Family]) -> None:
-    fitting = {device for entry in family.fits for device in entry.split("+")}
     for field, names, allowed in (
         ("accessory_of", family.accessory_of, known),
         ("goes_with", family.goes_with, known),
         ("substitutes", family.substitutes, known),
         ("brands", family.brands, brands()),
         ("devices", family.devices, devices()),
-        ("fits", fitting, devices()),
+        ("fits", family.fitted, devices()),
         ("features", family.features, words()["features"]),
         ("style", [family.style], title_styles().patterns),
         ("model", [family.model] if family.model else [], title_styles().models),

@@ -27,7 +27,7 @@ class Facts(BaseModel):
         attributes: values by attribute name; ``features`` is in its own field.
         device: the device that this product is, for phones, cameras and so on.
         fits: devices that it fits; empty when it is universal or nothing fits anything.
-        line: name of the product line, e.g. ``Swift 3``; empty without one.
+        line: the product line, as place in the family's pool of names and suffix (``3:Pro``); empty without one.
         aside: which of the family's distractors its titles carry.
     """
 

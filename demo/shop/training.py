@@ -73,9 +73,7 @@ def _query(family: Family, locale: str, number: int) -> tuple[str, Intent]:
             )
             meaning["brands"] = (brand,)
         elif wish == "device":
-            device = draw.pick(
-                [*family.devices, *"+".join(family.fits).split("+")] if family.fits else family.devices, *seed
-            )
+            device = draw.pick([*family.devices, *family.fitted], *seed)
             before.append(draw.pick(device_forms(device, locale), *seed))
             meaning["fits"] = (device,)
         elif wish == "feature":

@@ -66,7 +66,8 @@ def calibrated_bundle(
             (work / "adapter").mkdir()
             for file in ("adapter_config.json", "adapter_model.safetensors"):
                 shutil.copy(adapter / file, work / "adapter" / file)
-        grades = grade_rows(RelevanceModel.load(work), rows, bundle_knowledge(load_bundle(work)))
+        model = RelevanceModel.load(work)
+        grades = grade_rows(model, rows, bundle_knowledge(model.bundle))
         defect = grades[:, 2:].sum(axis=1, dtype=np.float64)
         is_defect = np.array([row.label in "CI" for row in rows])
         calibration = fit_calibration(defect, is_defect)
