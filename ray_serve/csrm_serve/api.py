@@ -98,7 +98,11 @@ def create_api(service: RelevanceService, *, max_body_bytes: int = MAX_BODY_BYTE
         texts = [body.documents[index] for index in body.with_text]
         if texts:
             answer = await service.judge(
-                body.query, texts, locale=body.locale, arrived=request.scope["state"][ARRIVED]
+                body.query,
+                texts,
+                locale=body.locale,
+                deadline_ms=body.deadline_ms,
+                arrived=request.scope["state"][ARRIVED],
             )
         else:  # nothing to judge
             answer = Answer(Scored(await service.model(), 0.0, [], {}), Knowledge(), {})

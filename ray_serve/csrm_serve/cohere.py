@@ -54,6 +54,12 @@ class RerankRequest(_Cohere):
         default=False, description="Return the text of each document with its score."
     )
     locale: Locale | None = Field(default=None, description="Language of the shop; not part of Cohere's API.")
+    deadline_ms: float | None = Field(
+        default=None,
+        gt=0,
+        description="Milliseconds from arrival after which the answer is worthless and work stops; not part of "
+        "Cohere's API.",
+    )
 
     @property
     def with_text(self) -> list[int]:

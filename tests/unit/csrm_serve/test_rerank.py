@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 from fastapi.testclient import TestClient
@@ -95,6 +96,24 @@ def test_another_model_is_not_silently_replaced(client: TestClient) -> None:
     assert "words@1" in answer.json()["error"]["reason"]
 
 
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_work_stops_at_the_callers_deadline(client: TestClient, model: WordModel, version: str) -> None:
+    model.seconds_each = 0.02
+    asked = {"query": "shoes", "documents": ["shoes"] * 100}
+    started = time.monotonic()
+    answer = client.post(f"/v{version}/rerank", json={**asked, "deadline_ms": 250})
+    assert time.monotonic() - started < 1.5  # all of them take 2 s
+    assert (answer.status_code, answer.json()["error"]["type"]) == (504, "deadline_exceeded")
+
+
+def test_a_search_that_nobody_waits_for_any_more_does_not_hold_the_queue(
+    client: TestClient, model: WordModel
+) -> None:
+    answer = client.post("/v2/rerank", json={"query": "gone", "documents": DOCUMENTS, "deadline_ms": 0.001})
+    assert answer.status_code == 504
+    assert model.judged == []
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -103,6 +122,11 @@ def test_another_model_is_not_silently_replaced(client: TestClient) -> None:
         ({"documents": ["a", 3]}, "documents[1]: not a string."),
         ({"query": "  "}, "query: empty."),
         ({"top_n": 0}, "top_n: input should be greater than or equal to 1."),
+        ({"deadline_ms": 0}, "deadline_ms: input should be greater than 0."),
+        (
+            {"deadline_ms": "soon"},
+            "deadline_ms: input should be a valid number, unable to parse string as a number.",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(client: TestClient, fields: dict[str, object], reason: str) -> None:
