@@ -126,6 +126,7 @@ def hidden_states(
     attend: Attend,
     before: Callable[..., tuple[Tensor, Tensor, Tensor]] | None = None,
     after: Callable[..., Tensor] | None = None,
+    tap: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Hidden states after the final norm, in fp32: (n, hidden) of each row's last token, or (n, t, hidden) of all.
 
@@ -137,6 +138,7 @@ def hidden_states(
         attend: attention of one layer over each row and whatever stands before it.
         before: compiled ``before_attention``, where there is one.
         after: compiled ``after_attention``, where there is one.
+        tap: called after each layer with how many layers have run and the residual stream (n, t, hidden).
     """
     n, t = ids.shape
     if start + t >= weights.window:
@@ -158,6 +160,8 @@ def hidden_states(
             residual, queries = residual[rows, last][:, None], queries[rows, :, last][:, :, None]
             mask = mask[last][:, None, None]
         residual = after(layer, residual, attend(index, queries, keys, values, mask), weights.epsilon)
+        if tap is not None:
+            tap(index + 1, residual)
     hidden = rms_norm(residual, weights.norm, weights.epsilon)
     return hidden[:, 0] if last is not None else hidden
 
