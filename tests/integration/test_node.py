@@ -225,8 +225,8 @@ def test_node_goes_with_its_parent(jdk: Jdk, runs: Path, ending: signal.Signals)
 
 def test_node_that_does_not_come_up_in_time(jdk: Jdk, runs: Path) -> None:
     with (
-        pytest.raises(NodeStartError, match=r"did not come up in 1 s") as raised,
-        opensearch_node(kind="local", timeout_s=1.0),
+        pytest.raises(NodeStartError, match=r"did not come up in \d+ s") as raised,
+        opensearch_node(kind="local", timeout_s=0.2),
     ):
         pass
     assert run_folders(runs) == []

@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal
@@ -72,6 +73,8 @@ def opensearch_node(
     cache: Path | None = None,
     plugin_zips: Sequence[Path] = (),
     settings: Mapping[str, object] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    jvm_options: Sequence[str] = (),
 ) -> Iterator[OpenSearchNode]:
     """An OpenSearch node while the context lasts.
 
@@ -82,16 +85,33 @@ def opensearch_node(
         kind: where the node must come from; when None, ``url`` if OPENSEARCH_URL is set, else ``docker`` if
             an engine answers, else ``local``.
         heap_mb: the Java heap in MiB of a node that is started here.
-        timeout_s: how long a node that is started here may take to answer, after everything was fetched.
+        timeout_s: how long a node that is started here may take to answer, after everything was fetched; a local
+            one that goes on logging gets five times as long.
         progress: called with a short line at every step.
         cache: where a local node's software is kept; the user's cache folder by default.
         plugin_zips: further plugins of a local node, as ``opensearch-plugin install`` takes them.
         settings: further lines of a local node's opensearch.yml.
+        secrets: settings in a local node's keystore.
+        jvm_options: further lines of a local node's jvm.options.
 
     Raises:
         NodeError: one of the reasons in :mod:`csrm_opensearch.testing.errors`.
     """
     tell = progress or (lambda _: None)
+    local = partial(
+        _local,
+        version,
+        plugins,
+        cache,
+        port=port,
+        heap_mb=heap_mb,
+        timeout_s=timeout_s,
+        progress=tell,
+        plugin_zips=plugin_zips,
+        settings=settings,
+        secrets=secrets,
+        jvm_options=jvm_options,
+    )
     match kind or _choose():
         case "url":
             node = _from_url(os.environ.get("OPENSEARCH_URL", ""), plugins)
@@ -103,9 +123,9 @@ def opensearch_node(
                     raise
                 # For instance an engine without a way to fetch the image; this machine may still do without.
                 tell(f"{error} Trying without it")
-                node = _local(version, plugins, port, heap_mb, timeout_s, tell, cache, plugin_zips, settings)
+                node = local()
         case "local":
-            node = _local(version, plugins, port, heap_mb, timeout_s, tell, cache, plugin_zips, settings)
+            node = local()
     try:
         tell(f"OpenSearch {node.version} answers")
         yield node
@@ -164,29 +184,13 @@ def _in_container(
 
 
 def _local(
-    version: str,
-    plugins: bool,
-    port: int | None,
-    heap_mb: int,
-    timeout_s: float,
-    tell: Progress,
-    cache: Path | None,
-    plugin_zips: Sequence[Path],
-    settings: Mapping[str, object] | None,
+    version: str, plugins: bool, cache: Path | None, *, progress: Progress, **options: Any
 ) -> OpenSearchNode:
+    """A node of this machine; the options are those of :func:`start_node`."""
     wanted = release(version, plugins=plugins)
     jdk = find_jdk(wanted.java)
-    home = node_home(jdk, wanted, plugins=plugins, progress=tell, cache=cache)
-    process = start_node(
-        home,
-        jdk,
-        port=port,
-        heap_mb=heap_mb,
-        timeout_s=timeout_s,
-        progress=tell,
-        plugin_zips=plugin_zips,
-        settings=settings,
-    )
+    home = node_home(jdk, wanted, plugins=plugins, progress=progress, cache=cache)
+    process = start_node(home, jdk, progress=progress, **options)
     url = f"http://127.0.0.1:{process.port}"
     try:
         found = _ask_version(url)

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 _STOP_TIMEOUT_S = 15.0
 _LOG_TAIL_LINES = 15
+_PATIENCE = 5.0
+"""So many times its time limit a node may take that goes on logging: a busy machine is no reason to give up."""
 # What the JVM takes beside its heap: class data, code, threads, network buffers.
 _BESIDE_HEAP_MB = 250
 
@@ -81,15 +83,19 @@ def start_node(
     progress: Progress,
     plugin_zips: Sequence[Path] = (),
     settings: Mapping[str, object] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    jvm_options: Sequence[str] = (),
 ) -> NodeProcess:
     """Starts a node on ``home`` and waits until it answers on HTTP.
 
     Args:
         port: HTTP port on 127.0.0.1; any free one when None.
         heap_mb: the Java heap in MiB.
-        timeout_s: how long it may take to answer.
+        timeout_s: how long it may stay silent while it starts; one that goes on logging gets five times as long.
         plugin_zips: plugins besides those of the home, as ``opensearch-plugin install`` takes them.
         settings: more lines of opensearch.yml.
+        secrets: settings in the node's keystore.
+        jvm_options: more lines of jvm.options.
 
     Raises:
         PortTakenError, NotEnoughMemoryError, NodeStartError
@@ -107,12 +113,13 @@ def start_node(
     run = Path(tempfile.mkdtemp(prefix="csrm-opensearch-"))
     process: subprocess.Popen[bytes] | None = None
     try:
-        _write_config(run, port, settings or {})
+        _write_config(run, port, settings or {}, secrets or {})
         with (run / "node.log").open("wb") as log:
             process = subprocess.Popen(
                 [
                     jdk.java,
                     *_JVM_OPTIONS,
+                    *jvm_options,
                     f"-Xmx{heap_mb}m",
                     f"-Djava.io.tmpdir={run / 'tmp'}",
                     "-cp",
@@ -162,7 +169,9 @@ def _with_plugins(home: Path, run: Path, plugin_zips: Sequence[Path]) -> Path:
     return own
 
 
-def _write_config(run: Path, port: int | None, more: Mapping[str, object]) -> None:
+def _write_config(
+    run: Path, port: int | None, more: Mapping[str, object], secrets: Mapping[str, str]
+) -> None:
     settings = _SETTINGS | {
         "http.port": port or 0,
         "path.data": str(run / "data"),
@@ -173,20 +182,27 @@ def _write_config(run: Path, port: int | None, more: Mapping[str, object]) -> No
     config.mkdir()
     (run / "tmp").mkdir()
     (config / "opensearch.yml").write_text(json.dumps(settings, indent=2))  # JSON is YAML
+    (run / "secrets").mkdir()
+    for name, secret in secrets.items():
+        (run / "secrets" / name).write_text(secret)  # the launcher moves them into the keystore
     log4j = resources.files("csrm_opensearch.testing") / "assets" / "log4j2.properties"
     (config / "log4j2.properties").write_bytes(log4j.read_bytes())
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], run: Path, asked: int | None, timeout_s: float) -> int:
-    deadline = time.monotonic() + timeout_s
-    answer = run / "http.port"
+    started = heard_at = time.monotonic()
+    answer, log = run / "http.port", run / "node.log"
+    logged = 0
     while not answer.exists():
         if process.poll() is not None:
-            raise _failure(process.returncode, run / "node.log", asked)
-        if time.monotonic() > deadline:
+            raise _failure(process.returncode, log, asked)
+        now = time.monotonic()
+        if log.stat().st_size > logged:
+            logged, heard_at = log.stat().st_size, now
+        if now - heard_at > timeout_s or now - started > _PATIENCE * timeout_s:
             raise NodeStartError(
-                f"OpenSearch did not come up in {timeout_s:.0f} s: give it more time or a quieter machine.",
-                _tail(run / "node.log"),
+                f"OpenSearch did not come up in {now - started:.0f} s: give it more time or a quieter machine.",
+                _tail(log),
             )
         time.sleep(0.05)
     return int(answer.read_text())

@@ -1,4 +1,5 @@
 import java.io.IOException;
+import java.lang.reflect.Method;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -7,6 +8,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
 import org.opensearch.common.logging.LogConfigurator;
+import org.opensearch.common.settings.KeyStoreWrapper;
 import org.opensearch.common.settings.Settings;
 import org.opensearch.env.Environment;
 import org.opensearch.http.HttpServerTransport;
@@ -16,9 +18,9 @@ import org.opensearch.node.Node;
 /**
  * One throw-away OpenSearch node for development and tests: {@code LocalNode HOME RUN}.
  *
- * <p>HOME has lib, modules and plugins and is only read. RUN has config, and gets the data. The HTTP port is
- * written to RUN/http.port once the node answers, so a port of 0 (any free one) can be asked for without a
- * race. The node goes when its standard input ends, which is when the process that started it ends, however
+ * <p>HOME has lib, modules and plugins and is only read. RUN has config and secrets, and gets the data. The
+ * HTTP port is written to RUN/http.port once the node answers, so a port of 0 (any free one) can be asked for
+ * without a race. The node goes when its standard input ends, which is when the process that started it ends, however
  * that happened; it then also removes RUN, since nobody else is left to do it.
  *
  * <p>It goes round OpenSearch's own Bootstrap on purpose: no security manager, no bootstrap checks and no
@@ -37,9 +39,10 @@ public final class LocalNode {
     watch.start();
 
     LogConfigurator.registerErrorListener();
+    Settings secrets = Settings.builder().setSecureSettings(keystore(run)).build();
     Environment environment =
         InternalSettingsPreparer.prepareEnvironment(
-            Settings.EMPTY, Map.of("path.home", home.toString()), run.resolve("config"), () -> "local");
+            secrets, Map.of("path.home", home.toString()), run.resolve("config"), () -> "local");
     LogConfigurator.setNodeName("local");
     LogConfigurator.configure(environment);
     node = new Node(environment);
@@ -50,6 +53,24 @@ public final class LocalNode {
     Files.writeString(unfinished, Integer.toString(http.boundAddress().publishAddress().getPort()));
     Files.move(unfinished, run.resolve("http.port"), StandardCopyOption.ATOMIC_MOVE);
     Thread.currentThread().join();
+  }
+
+  /** The node's keystore, filled with the files of RUN/secrets, each of which is named as its setting. */
+  private static KeyStoreWrapper keystore(Path run) throws Exception {
+    KeyStoreWrapper keystore = KeyStoreWrapper.create();
+    // What the command opensearch-keystore calls; it is not public in 2.x.
+    Method add = KeyStoreWrapper.class.getDeclaredMethod("setString", String.class, char[].class);
+    add.setAccessible(true);
+    try (Stream<Path> files = Files.list(run.resolve("secrets"))) {
+      for (Path file : files.toList()) {
+        add.invoke(keystore, file.getFileName().toString(), Files.readString(file).toCharArray());
+        Files.delete(file);
+      }
+    }
+    keystore.save(run.resolve("config"), new char[0]);
+    KeyStoreWrapper saved = KeyStoreWrapper.load(run.resolve("config"));
+    saved.decrypt(new char[0]);
+    return saved;
   }
 
   private static void exitWithParent() {
