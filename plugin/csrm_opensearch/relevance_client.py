@@ -1,6 +1,7 @@
-"""Asks the relevance service for judgments: bounded, in time, behind a circuit breaker, never retried.
+"""Asks the relevance service for judgments: bounded, in time, behind a circuit breaker.
 
-Knows the wire (``csrm.wire``) and HTTP; knows no OpenSearch. Every failure is a RelevanceError.
+Never retried, but for one case: a kept connection turns out to be closed. Knows the wire (``csrm.wire``) and
+HTTP; knows no OpenSearch. Every failure is a RelevanceError.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Literal
 
 import aiohttp
@@ -25,6 +27,7 @@ from csrm_opensearch.errors import (
     RelevanceRefusedError,
 )
 from csrm_opensearch.profiles import RelevanceSettings
+from csrm_opensearch.sessions import Sessions
 
 MIN_BUDGET = 0.01
 """Seconds under which asking is pointless."""
@@ -42,16 +45,17 @@ class RelevanceClient:
         self._breaker = CircuitBreaker(settings.breaker.failures, settings.breaker.cooldown_ms / 1000)
         self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._max_in_flight = settings.max_in_flight
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: Sessions | None = None
 
     async def __aenter__(self) -> RelevanceClient:
-        connector = aiohttp.TCPConnector(limit=self._max_in_flight + 1, keepalive_timeout=60)
-        self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_reuse)
+        self._sessions = Sessions(limit=self._max_in_flight + 1, traces=[trace])
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session:
-            await self._session.close()
+        if self._sessions:
+            await self._sessions.close()
 
     @property
     def breaker_state(self) -> State:
@@ -126,14 +130,8 @@ class RelevanceClient:
         return answer
 
     async def _post(self, request: RelevanceRequest) -> RelevanceResponse:
-        assert self._session is not None, "use 'async with'"
         try:
-            async with self._session.post(
-                f"{self._url}/v1/relevance",
-                data=request.model_dump_json(exclude_none=True).encode(),
-                headers={"Content-Type": "application/json"},
-                timeout=aiohttp.ClientTimeout(total=None),
-            ) as response:
+            async with await self._sent(request.model_dump_json(exclude_none=True).encode()) as response:
                 body, status = await response.read(), response.status
         except (aiohttp.ClientError, OSError) as error:
             raise RelevanceDownError(
@@ -155,16 +153,40 @@ class RelevanceClient:
                 f"The relevance service's answer is not one: {error.errors()[0]['msg']}"
             ) from error
 
+    async def _sent(self, body: bytes) -> aiohttp.ClientResponse:
+        """The service's answer as soon as it begins; asked again only where a kept connection was closed.
+
+        A service that hangs up on a new connection has failed: the same request is not sent to it twice.
+        """
+        assert self._sessions is not None, "use 'async with'"
+        url, headers = f"{self._url}/v1/relevance", {"Content-Type": "application/json"}
+        unlimited, used = aiohttp.ClientTimeout(total=None), SimpleNamespace(kept=False)
+        try:
+            return await self._sessions.kept.post(
+                url, data=body, headers=headers, timeout=unlimited, trace_request_ctx=used
+            )
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if not used.kept:
+                raise
+        return await self._sessions.fresh.post(url, data=body, headers=headers, timeout=unlimited)
+
     async def ready(self) -> Literal["ready", "not-ready", "unreachable"]:
         """What the service's own ``/readyz`` says."""
-        assert self._session is not None, "use 'async with'"
+        assert self._sessions is not None, "use 'async with'"
         try:
-            async with self._session.get(
+            async with self._sessions.kept.get(
                 f"{self._url}/readyz", timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS)
             ) as response:
                 return "ready" if response.status == 200 else "not-ready"
         except (aiohttp.ClientError, OSError, TimeoutError):
             return "unreachable"
+
+
+async def _note_reuse(
+    _: aiohttp.ClientSession, context: SimpleNamespace, __: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx.kept = True
 
 
 def _check(answer: RelevanceResponse, count: int) -> None:

@@ -17,6 +17,7 @@ from yarl import URL
 from csrm_opensearch.errors import BrokenAnswerError, ProfileError, UnreachableError
 from csrm_opensearch.gateway.exchange import Exchange, Headers
 from csrm_opensearch.profiles import OpenSearchSettings
+from csrm_opensearch.sessions import Sessions
 
 log = logging.getLogger(__name__)
 
@@ -53,17 +54,17 @@ class Nodes:
         self._connect_timeout = settings.connect_timeout_ms / 1000
         self._ssl = _ssl_context(settings)
         self._first = 0
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: Sessions | None = None
 
     @property
     def urls(self) -> list[str]:
         return self._urls
 
     async def __aenter__(self) -> Nodes:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=self._ssl),
+        self._sessions = Sessions(
+            limit=0,
+            ssl=self._ssl,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
-            cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
             max_line_size=64 * 1024,
@@ -72,8 +73,8 @@ class Nodes:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session:
-            await self._session.close()
+        if self._sessions:
+            await self._sessions.close()
 
     async def forward(
         self,
@@ -145,10 +146,10 @@ class Nodes:
 
     async def reachable(self) -> bool:
         """Whether any node answers at all; one that asks for credentials does."""
-        assert self._session is not None, "use 'async with'"
+        assert self._sessions is not None, "use 'async with'"
         for url in self._urls:
             try:
-                async with self._session.head(url, timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS)):
+                async with self._sessions.kept.head(url, timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS)):
                     return True
             except (aiohttp.ClientError, OSError, TimeoutError):
                 continue
@@ -162,14 +163,15 @@ class Nodes:
         A request that a node may have begun to carry out is sent to another only if it just reads; with one
         node that other is the same node, on a fresh connection.
         """
-        assert self._session is not None, "use 'async with'"
+        assert self._sessions is not None, "use 'async with'"
         again = _only_reads(method, target) and not isinstance(body, AsyncIterable)
         problem: Exception | None = None
+        session = self._sessions.kept
         for turn in range(max(2, len(self._urls)) if again else len(self._urls)):
             place = (self._first + turn) % len(self._urls)
             url = URL(self._urls[place] + target, encoded=True)
             try:
-                response = await self._session.request(
+                response = await session.request(
                     method, url, data=body, headers=headers, allow_redirects=False
                 )
             except (
@@ -185,6 +187,7 @@ class Nodes:
                 )
                 if not again:
                     raise problem from error
+                session = self._sessions.fresh  # the other kept connections may be closed as well
                 continue
             self._first = place
             return response

@@ -99,8 +99,11 @@ def call(
 class Wire:
     """A TCP wire between the gateway and OpenSearch; ``cut`` closes its ends, ``mend`` opens it again.
 
-    Its near end speaks TLS where a context is given, as an OpenSearch with certificates does.
+    Its near end speaks TLS where a context is given, as an OpenSearch with certificates does. With ``closes_kept``
+    it hangs up where a second request arrives on a connection, as a server does whose keep-alive just ended.
     """
+
+    closes_kept = False
 
     def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
@@ -147,7 +150,8 @@ class Wire:
         try:
             far_in, far_out = await asyncio.open_connection(*self._far)
             try:
-                await asyncio.gather(_pump(near_in, far_out), _pump(far_in, near_out))
+                there = asyncio.ensure_future(_pump(far_in, near_out))
+                await asyncio.gather(self._ask(near_in, far_out, there), there)
             finally:
                 far_out.close()
         except (OSError, asyncio.CancelledError):
@@ -156,10 +160,28 @@ class Wire:
             near_out.close()
             self._tasks.discard(task)
 
+    async def _ask(
+        self, near: asyncio.StreamReader, far: asyncio.StreamWriter, answering: asyncio.Future[None]
+    ) -> None:
+        """Hand requests on."""
+        asked = 0
+        while data := await near.read(65536):
+            asked += data.startswith((b"GET ", b"POST ", b"HEAD "))
+            if self.closes_kept and asked > 1:
+                answering.cancel()
+                return
+            far.write(data)
+            await far.drain()
+        _end(far)
+
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     while data := await source.read(65536):
         sink.write(data)
         await sink.drain()
+    _end(sink)
+
+
+def _end(sink: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError, NotImplementedError):  # TLS has no half-closed connection
         sink.write_eof()

@@ -62,6 +62,13 @@ def test_a_broken_service_costs_nothing_but_the_better_page(
     assert len(service.asked) == 1, "never asked twice for one search"
 
 
+def test_a_kept_connection_that_the_service_closed_costs_no_page(gateway: str, service: WordService) -> None:
+    service.how = "closes-kept"
+    for asked in (1, 3, 4):  # the second goes out on the kept connection, then on a new one
+        assert search(gateway, case()).csrm.startswith("reranked")
+        assert len(service.asked) == asked
+
+
 def test_a_newer_service_may_say_more(gateway: str, service: WordService) -> None:
     service.how = "newer"
     assert search(gateway, case()).csrm.startswith("reranked")
@@ -179,6 +186,25 @@ def test_a_restart_between_searches_costs_no_search(wire: Wire, shop: str, servi
             assert call(url, "POST", f"/{SHOP}/_count", {"query": {"match_all": {}}}).status == 200
             wire.cut()
             wire.mend()
+
+
+def test_kept_connections_that_opensearch_closed_cost_no_search(
+    wire: Wire, shop: str, service: WordService
+) -> None:
+    """All of them at once: the second attempt does not take up another."""
+    answers: list[Answer] = []
+    with running_gateway(settings(wire.url, service.url)) as url:
+        for closes_kept in (False, True, True):
+            wire.closes_kept = closes_kept
+            threads = [
+                threading.Thread(target=lambda: answers.append(search(url, case(size=3)))) for _ in range(8)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    assert len(answers) == 24
+    assert all(answer.csrm.startswith("reranked") for answer in answers)
 
 
 def test_a_dead_node_is_passed_over(opensearch: OpenSearchNode, shop: str, service: WordService) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 from aiohttp import web
 
@@ -28,6 +29,7 @@ class WordService:
         self.delay = 0.0
         self.asked: list[dict[str, Any]] = []
         self.cancelled = 0
+        self._met: WeakSet[asyncio.BaseTransport] = WeakSet()
 
     async def relevance(self, request: web.Request) -> web.Response:
         asked = await request.json()
@@ -58,6 +60,13 @@ class WordService:
                 if request.transport:
                     request.transport.abort()
                 return web.Response()
+            case "closes-kept":
+                # as a server does whose keep-alive ends just when the next request arrives
+                assert request.transport
+                if request.transport in self._met:
+                    request.transport.abort()
+                self._met.add(request.transport)
+                return web.json_response(judged(asked))
             case "refuses":
                 return web.json_response({"error": {"type": "input", "reason": "no"}}, status=422)
             case _:
