@@ -9,11 +9,18 @@ from __future__ import annotations
 import gzip
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from csrm.errors import InputError
 
@@ -30,6 +37,13 @@ class LabelledPair(BaseModel):
     label: Literal["E", "S", "C", "I"]
     locale: str
     label_by: str = "human"
+    id: str | int | None = None
+    """The row's; rows of several locales with one id are translations of one another."""
+
+    @field_validator("id", mode="before")
+    @classmethod
+    def _id_or_none(cls, value: object) -> object:
+        return value if isinstance(value, str | int) else None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -37,13 +51,43 @@ class LabelledPair(BaseModel):
         return normalise(self.query), normalise(self.title)
 
 
+class TrainingRow(LabelledPair):
+    """A labelled pair as training takes it.
+
+    ``label`` may name several grades: the pair is one of them, nobody said which (``ESCI``: no label at all). Rows
+    that only say ``is_substitute`` are read so: yes is S, no is one of E, C and I.
+    """
+
+    label: Annotated[str, StringConstraints(pattern=r"^[ESCI]{1,4}$")]  # type: ignore[assignment]
+    query_en: str | None = None
+    """The source market's query that this one was rewritten from: the two are never on different sides of a split."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _yes_or_no(cls, row: Any) -> Any:
+        if isinstance(row, dict) and "label" not in row and isinstance(row.get("is_substitute"), bool):
+            return row | {"label": "S" if row["is_substitute"] else "ECI"}
+        return row
+
+
+Row = TypeVar("Row", bound=LabelledPair)
+
+
 def normalise(text: str) -> str:
     """Text folded so that two writings of the same words compare equal (NFKC, case, white space)."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def read_pairs(path: str | Path) -> list[LabelledPair]:
+@overload
+def read_pairs(path: str | Path) -> list[LabelledPair]: ...
+@overload
+def read_pairs(path: str | Path, kind: type[Row]) -> list[Row]: ...
+def read_pairs(path: str | Path, kind: type[LabelledPair] = LabelledPair) -> Sequence[LabelledPair]:
     """All rows of a file.
+
+    Args:
+        path: JSON lines, gzipped where it ends in ``.gz``.
+        kind: what a row is read as.
 
     Raises:
         InputError: the file is missing, empty, or a row is wrong; the message names line and field.
@@ -51,13 +95,13 @@ def read_pairs(path: str | Path) -> list[LabelledPair]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"The data file {path} does not exist.")
-    rows = list(_parse(path))
+    rows = list(_parse(path, kind))
     if not rows:
         raise InputError(f"The data file {path} is empty.")
     return rows
 
 
-def _parse(path: Path) -> Iterator[LabelledPair]:
+def _parse(path: Path, kind: type[LabelledPair]) -> Iterator[LabelledPair]:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8") as lines:
@@ -65,7 +109,7 @@ def _parse(path: Path) -> Iterator[LabelledPair]:
                 if not line.strip():
                     continue
                 try:
-                    yield LabelledPair.model_validate(json.loads(line))
+                    yield kind.model_validate(json.loads(line))
                 except json.JSONDecodeError as error:
                     raise InputError(f"{path}, line {number}: not JSON ({error.msg}).") from error
                 except ValidationError as error:
@@ -78,9 +122,9 @@ def _parse(path: Path) -> Iterator[LabelledPair]:
         raise InputError(f"{path} is not a whole gzip file.") from error
 
 
-def deduplicated(rows: Iterable[LabelledPair]) -> list[LabelledPair]:
+def deduplicated(rows: Iterable[Row]) -> list[Row]:
     """The rows without repeated pairs; of contradicting ones the first stays (sources are listed best first)."""
-    seen: dict[tuple[str, str], LabelledPair] = {}
+    seen: dict[tuple[str, str], Row] = {}
     for row in rows:
         seen.setdefault(row.key, row)
     return list(seen.values())

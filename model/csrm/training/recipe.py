@@ -6,10 +6,10 @@ Knows settings; knows no model and no loop.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from csrm.errors import InputError
 from csrm.prompt import PromptLimits, PromptTemplate
@@ -51,15 +51,60 @@ class KnowledgeSettings(_Settings):
     limit: int = Field(default=3, ge=1, description="Most entries a row.")
 
 
+class TranslationSettings(_Settings):
+    """Machine translation in the mix: what carries grades from one market's language to another's."""
+
+    sources: list[Path] = Field(
+        min_length=1,
+        description="Parallel text: JSONL as in model/data, rewritten pairs, or a taxonomy table.",
+    )
+    locales: list[str] = Field(
+        default=["es", "ja", "ko", "zh-TW"], description="Target markets, each both from and into the source."
+    )
+    source: str = Field(default="en", description="The source market.")
+    share: float = Field(
+        default=0.3,
+        gt=0,
+        le=1,
+        description="Share of the stage's batches that translate; 1 translates alone.",
+    )
+
+
+class ExitSettings(_Settings):
+    """A small head after an early layer, trained along: the first layers alone are then the cascade's student."""
+
+    layer: int = Field(default=6, ge=1, description="How many layers run before it.")
+    weight: float = Field(default=0.3, gt=0, lt=1, description="Its share of the loss.")
+
+
+class DistillationSettings(_Settings):
+    """Rounds of self-distillation: each row is graded by teachers that never saw its query."""
+
+    folds: int = Field(default=4, ge=2)
+    rounds: int = Field(default=2, ge=1)
+    weight: float = Field(
+        default=0.5, gt=0, le=1, description="Weight of the teachers' grades beside the given label."
+    )
+
+
 class Stage(_Settings):
     """One pass over its own mix of sources, continuing from the stage before."""
 
     name: str
-    sources: list[DataSource] = Field(min_length=1)
+    sources: list[DataSource] = []
+    translation: TranslationSettings | None = None
     epochs: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=2e-4, gt=0)
     warmup: float = Field(default=0.05, ge=0, lt=1)
     knowledge: KnowledgeSettings | None = None
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        if self.sources and self.translation is not None and self.translation.share == 1:
+            raise ValueError("translation.share is 1, so nothing of sources would be seen")
+        if not self.sources and (self.translation is None or self.translation.share < 1):
+            raise ValueError("sources is empty: name some, or a translation with share 1")
+        return self
 
 
 class Recipe(_Settings):
@@ -70,6 +115,12 @@ class Recipe(_Settings):
     base: str = DEFAULT_BASE
     seed: int = 20260917
     lora: LoraSettings = LoraSettings()
+    exit: ExitSettings | None = None
+    distillation: DistillationSettings | None = None
+    annotators: bool = Field(
+        default=False,
+        description="Learn how each kind of annotator (label_by) leans, and grade as a human would.",
+    )
     prompt: PromptTemplate = PromptTemplate()
     limits: PromptLimits = PromptLimits()
     stages: Annotated[list[Stage], Field(min_length=1)]

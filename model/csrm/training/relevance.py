@@ -17,10 +17,18 @@ from csrm.training.data import LabelledPair
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One encoded row: token ids and the target distribution over the grades E, S, C, I."""
+    """One encoded row.
+
+    Attributes:
+        ids: token ids of the whole prompt.
+        target: a distribution over the grades E, S, C, I; or, where it sums to more than one, a 1 for each grade
+            that the row may have.
+        annotator: who gave the label.
+    """
 
     ids: list[int]
     target: tuple[float, float, float, float]
+    annotator: str = "human"
 
 
 def encode(
@@ -37,7 +45,8 @@ def encode(
     return [
         Example(
             ids=encoder.prefix(row.query, locale=row.locale, knowledge=lines) + product,
-            target=tuple(float(row.label == grade) for grade in GRADES),  # type: ignore[arg-type]
+            target=tuple(float(grade in row.label) for grade in GRADES),  # type: ignore[arg-type]
+            annotator=row.label_by,
         )
         for row, lines, product in zip(rows, knowledge, products, strict=True)
     ]
@@ -49,13 +58,19 @@ def padded(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
     No attention mask is needed: attention is causal, and what is read stands before the padding.
     """
     longest = max(len(example.ids) for example in examples)
-    ids = torch.zeros(len(examples), longest, dtype=torch.long)
-    for i, example in enumerate(examples):
-        ids[i, : len(example.ids)] = torch.tensor(example.ids)
+    ids = torch.tensor([example.ids + [0] * (longest - len(example.ids)) for example in examples])
     last = torch.tensor([len(example.ids) - 1 for example in examples])
     return ids, last, torch.tensor([example.target for example in examples])
 
 
 def loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of the grades with hard or soft targets, both (n, 4)."""
-    return -(targets * logits.log_softmax(-1)).sum(-1).mean()
+    """Mean cross-entropy of the grades, both (n, 4).
+
+    A target that is a distribution counts by its weights; one that names several grades wants the sum of their
+    probabilities, whichever of them it is.
+    """
+    logs = logits.log_softmax(-1)
+    several = targets.sum(-1) > 1.5
+    summed = (logs + targets.clamp_min(1e-30).log()).logsumexp(-1)
+    weighed = (targets * logs).sum(-1)
+    return -torch.where(several, summed, weighed).mean()

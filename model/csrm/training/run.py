@@ -13,20 +13,27 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from csrm.errors import InputError, MissingExtraError
-from csrm.training.data import LabelledPair, deduplicated, read_pairs, refuse_leaks
+from csrm.training.data import TrainingRow, deduplicated, read_pairs, refuse_leaks
 from csrm.training.recipe import Recipe, Stage
+
+if TYPE_CHECKING:
+    from csrm.training.distillation import Lesson
+    from csrm.training.trainer import Progress, Trainer
 
 log = logging.getLogger(__name__)
 
 
-def stage_rows(stage: Stage, data: Sequence[Path]) -> list[LabelledPair]:
+def stage_rows(stage: Stage, data: Sequence[Path]) -> list[TrainingRow]:
     """Rows of a stage, repeated pairs removed (the first source wins), then repeated as the recipe says."""
     repeats: dict[tuple[str, str], int] = {}
-    rows: list[LabelledPair] = []
+    rows: list[TrainingRow] = []
     for source in stage.sources:
-        part = read_pairs(_under(data, source.path))
+        part = read_pairs(_under(data, source.path), TrainingRow)
         rows += part
         for row in part:
             repeats.setdefault(row.key, source.repeat)
@@ -36,7 +43,7 @@ def stage_rows(stage: Stage, data: Sequence[Path]) -> list[LabelledPair]:
 
 
 def train(
-    recipe: Recipe, run: Path, data: Sequence[Path], *, on_step: Callable[[object], None] | None = None
+    recipe: Recipe, run: Path, data: Sequence[Path], *, on_step: Callable[[Progress], None] | None = None
 ) -> Path:
     """Train the adapter of a recipe.
 
@@ -44,43 +51,73 @@ def train(
         recipe: what to train.
         run: folder of the run; an interrupted run in it is continued.
         data: folders that the recipe's relative paths are looked up in, the first that has the file.
-        on_step: called after each optimiser step with a ``trainer.Progress``.
+        on_step: called after each optimiser step.
 
     Returns:
         The folder of the trained adapter, ``run/adapter``.
 
     Raises:
         InputError: a data file is missing or wrong, or a dev row stands in the training rows.
+        MissingExtraError: the ``train`` extra is not installed.
         TrainingError: the loss is no longer a number.
     """
     try:
-        from csrm.training import relevance
+        from csrm.training import distillation, relevance
         from csrm.training.trainer import Trainer
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
 
     run.mkdir(parents=True, exist_ok=True)
     dev = [row for path in recipe.dev for row in read_pairs(_under(data, path))]
-    rows_of = {stage.name: stage_rows(stage, data) for stage in recipe.stages}
-    for rows in rows_of.values():
+    rows_of = [stage_rows(stage, data) for stage in recipe.stages]
+    for rows in rows_of:
         refuse_leaks(rows, dev)
     (run / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n")
     (run / "recipe.json").write_text(recipe.model_dump_json(indent=2) + "\n")
 
-    trainer = Trainer(recipe, run)
-    for stage in recipe.stages:
-        rows = rows_of[stage.name]
-        log.info("stage %s: labels %s", stage.name, dict(Counter(f"{r.locale}/{r.label}" for r in rows)))
-        lines: list[list[str]] = [[] for _ in rows]
-        if stage.knowledge is not None:
-            from csrm.training.augmentation import knowledge_lines
+    trainer = Trainer(recipe, annotators=[row.label_by for rows in rows_of for row in rows])
+    lessons = [
+        _lesson(stage, rows, data, recipe.seed, trainer)
+        for stage, rows in zip(recipe.stages, rows_of, strict=True)
+    ]
+    if recipe.distillation is not None:
+        clean = distillation.Dev(
+            relevance.encode(dev, [[] for _ in dev], trainer.encoder),
+            np.array([row.label in "ES" for row in dev]),
+        )
+        lessons = distillation.refined(
+            trainer, lessons, recipe.distillation, clean, run / "distillation", on_step=on_step
+        )
+    distillation.teach(trainer, lessons, run, on_step=on_step)
+    return trainer.save(run)
 
-            settings = stage.knowledge.model_copy(
-                update={"entries": [_under(data, path) for path in stage.knowledge.entries]}
-            )
-            lines = knowledge_lines(rows, settings, recipe.seed)
-        trainer.fit(stage, relevance.encode(rows, lines, trainer.encoder), on_step=on_step)
-    return trainer.save_adapter()
+
+def _lesson(
+    stage: Stage, rows: list[TrainingRow], data: Sequence[Path], seed: int, trainer: Trainer
+) -> Lesson:
+    """A stage with its rows and parallel text, encoded."""
+    from csrm.training import distillation, relevance, translation
+
+    log.info("stage %s: labels %s", stage.name, dict(Counter(f"{r.locale}/{r.label}" for r in rows)))
+    lines: list[list[str]] = [[] for _ in rows]
+    if stage.knowledge is not None:
+        from csrm.training.augmentation import knowledge_lines
+
+        settings = stage.knowledge.model_copy(
+            update={"entries": [_under(data, path) for path in stage.knowledge.entries]}
+        )
+        lines = knowledge_lines(rows, settings, seed)
+    parallel: list[translation.Line] = []
+    if stage.translation is not None:
+        for path in stage.translation.sources:
+            parallel += translation.read_lines(_under(data, path), stage.translation)
+        log.info("stage %s: %d lines to translate", stage.name, len(parallel))
+    return distillation.Lesson(
+        stage,
+        rows,
+        relevance.encode(rows, lines, trainer.encoder),
+        translation.encode(parallel, trainer.tokenizer),
+    )
 
 
 def _under(data: Sequence[Path], path: Path) -> Path:

@@ -5,6 +5,7 @@ Knows the loop and its checkpoints; knows no task but the loss it is handed, and
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
@@ -15,20 +16,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from csrm.errors import BaseModelError, CsrmError
+from csrm.errors import BaseModelError, CsrmError, InputError
 from csrm.prompt import GRADES, PromptEncoder
 from csrm.scoring.base import prepare_base
 from csrm.scoring.batching import batches
-from csrm.training import relevance
-from csrm.training.forward import last_hidden
+from csrm.training import relevance, translation
+from csrm.training.forward import forward_of
+from csrm.training.heads import Annotators, ExitHead
 from csrm.training.recipe import Recipe, Stage
-from csrm.training.relevance import Example
 
 log = logging.getLogger(__name__)
+
+EXIT_RATE = 3.0
+ANNOTATOR_RATE = 30.0
+"""Learning rates beside the adapter's: a head of a few numbers can move faster than the model it reads."""
+
+LOOK_STEPS = 20
+"""Steps between two looks at the loss on a GPU."""
 
 
 class TrainingError(CsrmError):
@@ -47,27 +60,39 @@ class Progress:
     seconds_left: float
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one optimiser step, all of one task."""
+
+    rows: list[int]
+    tokens: int
+    translates: bool
+
+
 class Trainer:
-    """Trains the adapter of a recipe.
+    """Trains the adapter of a recipe, and what stands beside it.
 
     Args:
         recipe: what to train.
-        run: folder of the run; a checkpoint in it is continued.
+        annotators: whose labels there are.
         device: torch device; CUDA where there is one.
+
+    Raises:
+        BaseModelError: the base cannot be loaded.
     """
 
-    def __init__(self, recipe: Recipe, run: Path, *, device: str | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, *, annotators: Sequence[str] = ("human",), device: str | None = None
+    ) -> None:
         self.recipe = recipe
-        self.run = run
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.manual_seed(recipe.seed)
         base = prepare_base(recipe.base)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(base)
+            self.tokenizer = AutoTokenizer.from_pretrained(base)
             model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
         except (OSError, ValueError) as error:
             raise BaseModelError(f"The base {recipe.base} cannot be loaded: {error}") from error
-        self.encoder = PromptEncoder(tokenizer, recipe.prompt, recipe.limits)
+        self.encoder = PromptEncoder(self.tokenizer, recipe.prompt, recipe.limits)
         lora = LoraConfig(
             r=recipe.lora.rank,
             lora_alpha=recipe.lora.alpha,
@@ -76,115 +101,243 @@ class Trainer:
         )
         self.model: PeftModel = get_peft_model(model, lora).to(self.device)
         self.model.train()
-        order = [self.encoder.label_grades.index(grade) for grade in GRADES]
         base_model: Any = self.model.get_base_model()
-        head = base_model.get_output_embeddings().weight
-        self.label_rows = head[[self.encoder.label_ids[i] for i in order]].detach().float()
-        self._last_hidden = last_hidden(self.model)
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.embedding: Tensor = base_model.get_output_embeddings().weight.detach()
+        order = [self.encoder.label_grades.index(grade) for grade in GRADES]
+        self.label_rows = self.embedding[[self.encoder.label_ids[i] for i in order]].float()
+        self.epsilon: float = getattr(model.config, "rms_norm_eps", 1e-6)
+        self._forward = forward_of(self.model)
+        self._annotators = annotators
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the untrained adapter, the same every time."""
+        torch.manual_seed(self.recipe.seed)
+        for module in self.model.modules():
+            if isinstance(module, LoraLayer):
+                module.reset_lora_parameters("default", init_lora_weights=True)  # type: ignore[no-untyped-call]
+        base: Any = self.model.get_base_model()
+        self.exit: ExitHead | None = None
+        if self.recipe.exit is not None:
+            layers = len(base.model.layers)
+            if self.recipe.exit.layer >= layers:
+                raise InputError(
+                    f"exit.layer is {self.recipe.exit.layer}, but the base has only {layers} layers."
+                )
+            self.exit = ExitHead(1 + base.model.norm.weight.float(), self.label_rows).to(self.device)
+        names = self._annotators if self.recipe.annotators else ()
+        self.annotators = Annotators(names).to(self.device)
+        self.groups: list[tuple[float, list[nn.Parameter]]] = [
+            (1.0, [p for p in self.model.parameters() if p.requires_grad]),
+            (EXIT_RATE, list(self.exit.parameters()) if self.exit is not None else []),
+            (ANNOTATOR_RATE, [p for p in self.annotators.parameters() if p.numel()]),
+        ]
+        self.parameters = [p for _, group in self.groups for p in group]
 
     def fit(
-        self, stage: Stage, examples: Sequence[Example], *, on_step: Callable[[Progress], None] | None = None
+        self,
+        stage: Stage,
+        examples: Sequence[relevance.Example],
+        translations: Sequence[translation.Example],
+        run: Path,
+        *,
+        on_step: Callable[[Progress], None] | None = None,
     ) -> None:
         """Train on the examples of a stage, or on what a checkpoint says is left of it.
+
+        Args:
+            stage: learning rate, epochs and how much is translated.
+            examples: graded rows.
+            translations: parallel text.
+            run: folder of checkpoints and log; a checkpoint of this stage in it is continued.
+            on_step: called after each optimiser step.
 
         Raises:
             TrainingError: the loss is no longer a number.
         """
         recipe = self.recipe
-        plan = list(self._plan(stage, examples))
+        run.mkdir(parents=True, exist_ok=True)
+        plan = self._plan(stage, examples, translations)
+        vocabulary = torch.tensor(translation.vocabulary(translations), device=self.device)
         optimiser = torch.optim.AdamW(
-            self.parameters, lr=stage.learning_rate, weight_decay=recipe.weight_decay
+            [{"params": group, "lr": 0.0, "rate": rate} for rate, group in self.groups if group],
+            weight_decay=recipe.weight_decay,
         )
-        done = self._resume(stage, optimiser)
+        done = self._resume(stage, optimiser, run)
         if done:
             log.info("stage %s: continuing after step %d of %d", stage.name, done, len(plan))
-        started, tokens, recent = time.monotonic(), 0, 0.0
-        for step, rows in enumerate(plan[done:], done + 1):
+        started, tokens, recent = time.monotonic(), 0, math.nan
+        waiting: list[Tensor] = []  # losses not looked at yet: each look waits for the GPU
+        for step, batch in enumerate(plan[done:], done + 1):
             torch.manual_seed(recipe.seed + step)  # dropout is the same after a resume
             for group in optimiser.param_groups:
-                group["lr"] = stage.learning_rate * _schedule(step, len(plan), stage.warmup)
-            value = self._step([examples[i] for i in rows], optimiser)
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"The loss of stage {stage.name} is {value} at step {step}: lower the learning rate; "
-                    f"the last good state is in {self.run}."
-                )
-            recent = value if step == done + 1 else 0.98 * recent + 0.02 * value
-            tokens += sum(len(examples[i].ids) for i in rows)
-            rate = tokens / (time.monotonic() - started)
-            if step % recipe.checkpoint_steps == 0 or step == len(plan):
-                self._checkpoint(stage, step, optimiser)
-                self._log(
-                    {"stage": stage.name, "step": step, "loss": round(recent, 4), "tokens_per_s": round(rate)}
-                )
-            if on_step:
-                left = (
-                    sum(len(examples[i].ids) for later in plan[step:] for i in later)
-                    if step % 20 == 0
-                    else -1
-                )
-                on_step(Progress(stage.name, step, len(plan), recent, rate, left / rate if left >= 0 else -1))
+                group["lr"] = group["rate"] * stage.learning_rate * _schedule(step, len(plan), stage.warmup)
+            if batch.translates:
+                value = self._translation_loss([translations[i] for i in batch.rows], vocabulary)
+            else:
+                value = self._relevance_loss([examples[i] for i in batch.rows])
+            value.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            tokens += batch.tokens
+            waiting.append(value.detach())
+            last = step == len(plan)
+            if self.device.type == "cpu" or last or step % LOOK_STEPS == 0:
+                for loss in torch.stack(waiting).tolist():
+                    recent = loss if math.isnan(recent) else 0.95 * recent + 0.05 * loss
+                waiting = []
+                if not math.isfinite(recent):
+                    raise TrainingError(
+                        f"The loss of stage {stage.name} is {recent} at step {step}: lower the learning "
+                        f"rate; the last good state is in {run}."
+                    )
+                rate = tokens / (time.monotonic() - started)
+                if step % recipe.checkpoint_steps == 0 or last:
+                    self._checkpoint(stage, step, optimiser, run)
+                    line = {"stage": stage.name, "step": step, "loss": recent, "tokens_per_s": round(rate)}
+                    with (run / "log.jsonl").open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(line) + "\n")
+                if on_step:
+                    left = sum(later.tokens for later in plan[step:])
+                    on_step(Progress(stage.name, step, len(plan), recent, rate, left / rate))
 
-    def save_adapter(self) -> Path:
-        """Write the adapter in bf16, as peft reads it."""
-        folder = self.run / "adapter"
+    @torch.no_grad()
+    def grades(
+        self, examples: Sequence[relevance.Example], *, as_annotated: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Grade probabilities (n, 4) of the model as it stands, and those of its early exit, where it has one.
+
+        Args:
+            examples: encoded rows; the targets are not looked at.
+            as_annotated: lean like each row's annotator instead of a human.
+        """
+        full = np.empty((len(examples), 4), dtype=np.float32)
+        early = np.empty_like(full) if self.exit is not None else None
+        for rows in batches([len(example.ids) for example in examples], 4 * self.recipe.batch_tokens):
+            part = [examples[i] for i in rows]
+            logits, exit_logits, _ = self._logits(part)
+            if as_annotated:
+                logits = logits + self.annotators([example.annotator for example in part])
+            full[rows] = logits.softmax(-1).cpu().numpy()
+            if early is not None and exit_logits is not None:
+                early[rows] = exit_logits.softmax(-1).cpu().numpy()
+        return full, early
+
+    def save(self, run: Path) -> Path:
+        """Write the adapter in bf16, as peft reads it, and the exit's head beside it; says where the adapter is."""
+        folder = run / "adapter"
         state = {
             name: tensor.to(torch.bfloat16) for name, tensor in get_peft_model_state_dict(self.model).items()
         }
         for config in self.model.peft_config.values():
             config.base_model_name_or_path = self.recipe.base  # not the folder it was loaded from
         self.model.save_pretrained(str(folder), state_dict=state, safe_serialization=True)
+        if self.exit is not None:
+            self.exit.save(folder / "exit.safetensors")
         return folder
 
-    def _step(self, examples: Sequence[Example], optimiser: torch.optim.Optimizer) -> float:
+    def _logits(self, examples: Sequence[relevance.Example]) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Logits (n, 4) of the model and of its exit, and the targets."""
         ids, last, targets = (tensor.to(self.device) for tensor in relevance.padded(examples))
-        value = relevance.loss(self._last_hidden(ids, last) @ self.label_rows.T, targets)
-        value.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        return float(value.detach())
+        early: list[Tensor] = []
 
-    def _plan(self, stage: Stage, examples: Sequence[Example]) -> Iterator[list[int]]:
-        """Batches of all epochs in their order: shuffled, then rows of like length together within large blocks."""
+        def tap(layers: int, residual: Tensor) -> None:
+            if self.recipe.exit is not None and layers == self.recipe.exit.layer:
+                early.append(residual[torch.arange(len(ids), device=self.device), last])
+
+        hidden = self._forward(ids, last, tap if self.exit is not None else None)
+        exit_logits = self.exit(early[0], self.epsilon) if self.exit is not None else None
+        return hidden @ self.label_rows.T, exit_logits, targets
+
+    def _relevance_loss(self, examples: Sequence[relevance.Example]) -> Tensor:
+        logits, exit_logits, targets = self._logits(examples)
+        if self.recipe.annotators:
+            offsets = self.annotators([example.annotator for example in examples])
+            logits = logits + offsets
+        value = relevance.loss(logits, targets)
+        if exit_logits is not None and self.recipe.exit is not None:
+            # The exit learns as much from what the whole model says as from the labels.
+            if self.recipe.annotators:
+                exit_logits = exit_logits + offsets.detach()
+            taught = relevance.loss(exit_logits, logits.detach().softmax(-1))
+            weight = self.recipe.exit.weight
+            early = 0.5 * (relevance.loss(exit_logits, targets) + taught)
+            value = (1 - weight) * value + weight * early
+        return value
+
+    def _translation_loss(self, examples: Sequence[translation.Example], vocabulary: Tensor) -> Tensor:
+        ids, following = (tensor.to(self.device) for tensor in translation.padded(examples))
+        hidden = self._forward(ids, None)
+        said = following >= 0
+        rows = self.embedding[vocabulary]
+        logits = (hidden[said].to(rows.dtype) @ rows.T).float()
+        return functional.cross_entropy(logits, torch.searchsorted(vocabulary, following[said]))
+
+    def _plan(
+        self,
+        stage: Stage,
+        examples: Sequence[relevance.Example],
+        translations: Sequence[translation.Example],
+    ) -> list[Batch]:
+        """Batches of all epochs in their order."""
+        plan: list[Batch] = []
+        asked = self._endless([len(example.ids) for example in translations], f"{stage.name}/translation")
         for epoch in range(stage.epochs):
-            shuffle = random.Random(f"{self.recipe.seed}/{stage.name}/{epoch}")
-            order = list(range(len(examples)))
-            shuffle.shuffle(order)
-            plan = []
-            for start in range(0, len(order), 2048):
-                block = order[start : start + 2048]
-                cut = batches([len(examples[i].ids) for i in block], self.recipe.batch_tokens)
-                plan += [[block[i] for i in rows] for rows in cut]
-            shuffle.shuffle(plan)
-            yield from plan
+            chance = random.Random(f"{self.recipe.seed}/{stage.name}/{epoch}")
+            part = [
+                Batch(rows, tokens, False)
+                for rows, tokens in self._epoch([len(example.ids) for example in examples], chance)
+            ]
+            if stage.translation is not None and stage.translation.share < 1:
+                share = stage.translation.share
+                wanted = round(len(part) * share / (1 - share))
+                part += [Batch(*next(asked), True) for _ in range(wanted)]
+            elif stage.translation is not None:
+                lengths = [len(example.ids) for example in translations]
+                part = [Batch(rows, tokens, True) for rows, tokens in self._epoch(lengths, chance)]
+            chance.shuffle(part)
+            plan += part
+        return plan
 
-    def _checkpoint(self, stage: Stage, step: int, optimiser: torch.optim.Optimizer) -> None:
+    def _endless(self, lengths: Sequence[int], name: str) -> Iterator[tuple[list[int], int]]:
+        for epoch in itertools.count():
+            yield from self._epoch(lengths, random.Random(f"{self.recipe.seed}/{name}/{epoch}"))
+
+    def _epoch(self, lengths: Sequence[int], chance: random.Random) -> Iterator[tuple[list[int], int]]:
+        """Every row once: shuffled, then rows of like length together within large blocks."""
+        order = list(range(len(lengths)))
+        chance.shuffle(order)
+        parts = []
+        for start in range(0, len(order), 2048):
+            block = order[start : start + 2048]
+            cut = batches([lengths[i] for i in block], self.recipe.batch_tokens)
+            parts += [[block[i] for i in rows] for rows in cut]
+        chance.shuffle(parts)
+        for rows in parts:
+            yield rows, sum(lengths[i] for i in rows)
+
+    def _checkpoint(self, stage: Stage, step: int, optimiser: torch.optim.Optimizer, run: Path) -> None:
         state = {
             "stage": stage.name,
             "step": step,
-            "adapter": [p.detach().cpu() for p in self.parameters],
+            "parameters": [p.detach().cpu() for p in self.parameters],
             "optimiser": optimiser.state_dict(),
         }
-        partial = self.run / "checkpoint.part"
+        partial = run / "checkpoint.part"
         torch.save(state, partial)
-        partial.replace(self.run / f"checkpoint-{stage.name}.pt")
+        partial.replace(run / f"checkpoint-{stage.name}.pt")
 
-    def _resume(self, stage: Stage, optimiser: torch.optim.Optimizer) -> int:
-        path = self.run / f"checkpoint-{stage.name}.pt"
+    def _resume(self, stage: Stage, optimiser: torch.optim.Optimizer, run: Path) -> int:
+        path = run / f"checkpoint-{stage.name}.pt"
         if not path.is_file():
             return 0
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location=self.device)
         with torch.no_grad():
-            for parameter, saved in zip(self.parameters, state["adapter"], strict=True):
+            for parameter, saved in zip(self.parameters, state["parameters"], strict=True):
                 parameter.copy_(saved)
         optimiser.load_state_dict(state["optimiser"])
         return int(state["step"])
-
-    def _log(self, line: dict[str, Any]) -> None:
-        with (self.run / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
 
 
 def _schedule(step: int, steps: int, warmup: float) -> float:

@@ -45,7 +45,7 @@ checkpoint_steps: 2
 dev: [dev.jsonl]
 stages:
   - name: only
-    epochs: 6
+    epochs: 10
     learning_rate: 1.0e-2
     sources: [{{path: train.jsonl}}]
 """

@@ -1,0 +1,223 @@
+"""Multi-round self-distillation against label errors: each row graded anew by teachers that never saw its query.
+
+Round after round (CSRM-LLM, arXiv 2509.01566): K teachers, each trained on all folds but one, grade the fold they
+did not see; those grades are mixed with the given labels, and the next round's teachers learn from the mix. Folds
+are cut by query, a rewritten query together with the one it comes from. A clean dev set says when to stop. Knows
+folds, rounds and labels; knows no file of rows and no bundle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from csrm.prompt import GRADES
+from csrm.training import relevance, translation
+from csrm.training.data import TrainingRow, normalise
+from csrm.training.recipe import DistillationSettings, Stage
+from csrm.training.trainer import Progress, Trainer
+
+log = logging.getLogger(__name__)
+
+_EXAMPLES = 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lesson:
+    """A stage and everything it is taught with. ``rows`` and ``examples`` go together."""
+
+    stage: Stage
+    rows: list[TrainingRow]
+    examples: list[relevance.Example]
+    translations: list[translation.Example]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dev:
+    """Clean rows, encoded; ``relevant`` says E or S."""
+
+    examples: list[relevance.Example]
+    relevant: NDArray[np.bool_]
+
+    def auc(self, grades: NDArray[np.float32]) -> float:
+        """ROC-AUC of E and S against C and I of grade probabilities (n, 4)."""
+        return float(roc_auc_score(self.relevant, grades[:, :2].sum(axis=1)))
+
+
+def teach(
+    trainer: Trainer,
+    lessons: Sequence[Lesson],
+    run: Path,
+    *,
+    on_step: Callable[[Progress], None] | None = None,
+) -> None:
+    """Train from the untouched base through all lessons; rows that have no label are left out."""
+    trainer.reset()
+    for lesson in lessons:
+        labelled = [example for example in lesson.examples if sum(example.target) < 3.5]
+        trainer.fit(lesson.stage, labelled, lesson.translations, run, on_step=on_step)
+
+
+def refined(
+    trainer: Trainer,
+    lessons: Sequence[Lesson],
+    settings: DistillationSettings,
+    dev: Dev,
+    run: Path,
+    *,
+    on_step: Callable[[Progress], None] | None = None,
+) -> list[Lesson]:
+    """The lessons with the labels of the best round.
+
+    Args:
+        trainer: is reset for each teacher.
+        lessons: as labelled.
+        settings: folds, rounds, and how much the teachers' word counts.
+        dev: decides between rounds by the ROC-AUC of the teachers' mean.
+        run: folder for what each round found; finished teachers in it are not trained again.
+        on_step: called after each optimiser step.
+    """
+    folds = _folds([row for lesson in lessons for row in lesson.rows], settings.folds)
+    given = np.array([e.target for lesson in lessons for e in lesson.examples], dtype=np.float32)
+    rows = [row for lesson in lessons for row in lesson.rows]
+    best: tuple[float, list[Lesson]] | None = None
+    current = list(lessons)
+    for number in range(1, settings.rounds + 1):
+        folder = run / f"round-{number}"
+        found = np.empty_like(given)
+        on_dev = np.zeros((len(dev.examples), 4), dtype=np.float32)
+        for fold in range(settings.folds):
+            unseen = folds == fold
+            seen, examples = _teacher(
+                trainer, current, unseen, dev, folder / f"teacher-{fold + 1}", on_step=on_step
+            )
+            found[unseen] = seen
+            on_dev += examples / settings.folds
+        auc = dev.auc(on_dev)
+        targets = mixed(given, found, settings.weight)
+        _report(rows, given, targets, auc, folder)
+        log.info("round %d: the teachers' mean has a dev ROC-AUC of %.4f", number, auc)
+        if best is not None and auc <= best[0]:
+            break
+        current = _relabelled(lessons, targets)
+        best = (auc, current)
+    assert best is not None  # settings.rounds is at least 1
+    return best[1]
+
+
+def mixed(given: NDArray[np.float32], found: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
+    """Targets (n, 4): the given labels and the teachers' grades, weighed.
+
+    A row that may have several grades takes the teachers' word among them; one without a label takes it whole.
+    """
+    several = given.sum(axis=1, keepdims=True) > 1.5
+    allowed = given * found
+    allowed /= np.maximum(allowed.sum(axis=1, keepdims=True), 1e-9)
+    return np.where(several, allowed, (1 - weight) * given + weight * found).astype(np.float32)
+
+
+def _teacher(
+    trainer: Trainer,
+    lessons: Sequence[Lesson],
+    unseen: NDArray[np.bool_],
+    dev: Dev,
+    run: Path,
+    *,
+    on_step: Callable[[Progress], None] | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Grades of the unseen rows, as their annotators would give them, and of the dev rows."""
+    done = run / "grades.npz"
+    if done.is_file():
+        saved = np.load(done)
+        return saved["unseen"], saved["dev"]
+    examples = [example for lesson in lessons for example in lesson.examples]
+    teach(trainer, _without(lessons, unseen), run, on_step=on_step)
+    found, _ = trainer.grades(
+        [e for e, hidden in zip(examples, unseen, strict=True) if hidden], as_annotated=True
+    )
+    on_dev, _ = trainer.grades(dev.examples)
+    np.savez(run / "part.npz", unseen=found, dev=on_dev)
+    (run / "part.npz").replace(done)
+    for checkpoint in run.glob("checkpoint-*.pt"):
+        checkpoint.unlink()
+    return found, on_dev
+
+
+def _without(lessons: Sequence[Lesson], unseen: NDArray[np.bool_]) -> list[Lesson]:
+    kept, start = [], 0
+    for lesson in lessons:
+        places = [i for i in range(len(lesson.rows)) if not unseen[start + i]]
+        start += len(lesson.rows)
+        kept.append(
+            dataclasses.replace(
+                lesson,
+                rows=[lesson.rows[i] for i in places],
+                examples=[lesson.examples[i] for i in places],
+            )
+        )
+    return kept
+
+
+def _relabelled(lessons: Sequence[Lesson], targets: NDArray[np.float32]) -> list[Lesson]:
+    changed, start = [], 0
+    for lesson in lessons:
+        examples = [
+            dataclasses.replace(example, target=_four(targets[start + i]))
+            for i, example in enumerate(lesson.examples)
+        ]
+        start += len(examples)
+        changed.append(dataclasses.replace(lesson, examples=examples))
+    return changed
+
+
+def _four(row: NDArray[np.float32]) -> tuple[float, float, float, float]:
+    e, s, c, i = map(float, row)
+    return e, s, c, i
+
+
+def _folds(rows: Sequence[TrainingRow], folds: int) -> NDArray[np.int64]:
+    """Fold of each row, the same for every row of a query and of the query it was rewritten from."""
+    origin = {normalise(row.query): normalise(row.query_en) for row in rows if row.query_en}
+    groups = [origin.get(normalise(row.query), normalise(row.query)) for row in rows]
+    return np.array([int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) % folds for group in groups])
+
+
+def _report(
+    rows: Sequence[TrainingRow],
+    given: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    auc: float,
+    folder: Path,
+) -> None:
+    """What the round changed: how many labels, from what to what, and the surest examples."""
+    single = given.sum(axis=1) < 1.5
+    before, after = given.argmax(axis=1), targets.argmax(axis=1)
+    changed = np.flatnonzero(single & (before != after)).tolist()
+    kinds = Counter(f"{rows[i].label_by} {GRADES[before[i]]} -> {GRADES[after[i]]}" for i in changed)
+    surest = sorted(changed, key=lambda i: -float(targets[i].max()))[:_EXAMPLES]
+    content = {
+        "dev_auc_es": round(auc, 4),
+        "labelled": int(single.sum()),
+        "changed": len(changed),
+        "changed_share": round(len(changed) / max(1, int(single.sum())), 4),
+        "kinds": dict(kinds.most_common()),
+        "examples": [
+            {
+                "query": rows[i].query,
+                "title": rows[i].title,
+                "given": rows[i].label,
+                "refined": {g: round(float(p), 3) for g, p in zip(GRADES, targets[i], strict=True)},
+            }
+            for i in surest
+        ],
+    }
+    (folder / "labels.json").write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")
