@@ -183,7 +183,7 @@ class Reranker:
     async def _judge_hits(self, search: Search, hits: Sequence[Hit], key: Key, deadline: float) -> _Judged:
         texts = [product_text(hit.fields, search.profile.text_fields) for hit in hits]
         distinct = dict.fromkeys(filter(None, texts))
-        known = dict(self._recent.get(key))
+        known = self._recent.get(key, distinct)
         missing = [text for text in distinct if search.options.explain or text not in known]
         answer, asked = None, time.monotonic()
         if missing:
