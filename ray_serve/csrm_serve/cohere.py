@@ -1,8 +1,8 @@
-"""Cohere's rerank API (v1 and v2), as clients of rerankers speak it: requests read, answers written. Pure.
+"""Cohere's rerank API (v1 and v2) and Jina's, which has the same fields: requests read, answers written. Pure.
 
-Shape: https://docs.cohere.com/reference/rerank. Every document comes back unless ``top_n`` is given, indexes
-are integers, and a score is a JSON float of at most six digits: OpenSearch's own rerank needs all three. It
-also sends an empty text for a product without the fields; that one ranks last instead of failing the others.
+Shapes: https://docs.cohere.com/reference/rerank and https://api.jina.ai/redoc; vLLM's /rerank is like the latter.
+Every document comes back unless ``top_n`` is given, indexes are integers, and a score is a JSON float of at most
+six digits: OpenSearch's own rerank needs all three. One answer has the fields of all of them.
 """
 
 from __future__ import annotations
@@ -10,26 +10,23 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from csrm.wire import MAX_PRODUCT_CHARS, MAX_PRODUCTS, MAX_QUERY_CHARS, Locale
-from csrm_serve.errors import UnknownModelError
+from csrm.wire import MAX_PRODUCTS
 from csrm_serve.service import Answer
+from csrm_serve.shapes import ImitatedRequest, Query, Text, best_first, with_text
 
-SCORE_DIGITS = 6
-
-_Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_PRODUCT_CHARS)]
-
-
-class _Cohere(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)  # other servers' clients send fields of their own
+NOTHING_BILLED = {"total_tokens": 0}
+"""Clients read this field; tokens are what others bill, and nothing is billed here."""
 
 
-class TextDocument(_Cohere):
+class TextDocument(BaseModel):
     """A document as an object."""
 
-    text: _Text
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    text: Text
 
 
 def _text_of(document: object) -> object:
@@ -40,62 +37,52 @@ def _text_of(document: object) -> object:
     return document["text"]
 
 
-_Document = Annotated[_Text, BeforeValidator(_text_of, json_schema_input_type=str | TextDocument)]
+_Document = Annotated[Text, BeforeValidator(_text_of, json_schema_input_type=str | TextDocument)]
 
 
-class RerankRequest(_Cohere):
+class RerankRequest(ImitatedRequest):
     """One query and the documents to rank for it (``POST /v1/rerank`` and ``/v2/rerank``)."""
 
-    model: str | None = Field(default=None, description="As /v1/models names it; the served model if null.")
-    query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARS)]
+    query: Query
     documents: list[_Document] = Field(min_length=1, max_length=MAX_PRODUCTS)
     top_n: int | None = Field(default=None, ge=1, description="Return only the best so many; all if null.")
     return_documents: bool = Field(
         default=False, description="Return the text of each document with its score."
     )
-    locale: Locale | None = Field(default=None, description="Language of the shop; not part of Cohere's API.")
-    deadline_ms: float | None = Field(
-        default=None,
-        gt=0,
-        description="Milliseconds from arrival after which the answer is worthless and work stops; not part of "
-        "Cohere's API.",
-    )
 
     @property
     def with_text(self) -> list[int]:
-        """The places of the documents that can be judged: those that are not blank."""
-        return [index for index, text in enumerate(self.documents) if text]
+        """The places of the documents that can be judged."""
+        return with_text(self.documents)
 
 
-def check_model(asked: str | None, served: str) -> None:
-    """Accept the served name, with or without its version, and no name at all.
+class JinaRerankRequest(RerankRequest):
+    """The same as Jina's and vLLM's clients send it to ``POST /rerank``: documents come back unless refused."""
 
-    Raises:
-        UnknownModelError: another model is asked for.
-    """
-    if asked is not None and asked not in (served, served.partition("@")[0]):
-        raise UnknownModelError(f"This service has no such model: ask for {served}, or leave model out.")
+    return_documents: bool = Field(
+        default=True, description="Return the text of each document with its score."
+    )
 
 
 def rerank_response(request: RerankRequest, answer: Answer, *, version: str) -> dict[str, Any]:
-    """The JSON object of an answer, best document first; equal scores keep the order of the request.
+    """The JSON object of an answer, best document first.
 
     Args:
-        answer: the judgments of the documents ``with_text``, in their order. Blank documents come last.
+        answer: the judgments of the documents ``with_text``, in their order.
         version: of Cohere's API, ``1`` or ``2``.
     """
-    places = request.with_text
-    scores = {places[judgment["index"]]: judgment["score"] for judgment in answer.scored.results}
-    order = sorted(places, key=lambda index: -scores[index])
-    order += [index for index in range(len(request.documents)) if index not in scores]
     results = []
-    for index in order[: request.top_n]:
-        result: dict[str, Any] = {
-            "index": index,
-            "relevance_score": float(round(scores.get(index, 0.0), SCORE_DIGITS)),
-        }
+    for index, score in best_first(request.documents, answer)[: request.top_n]:
+        result: dict[str, Any] = {"index": index, "relevance_score": score}
         if request.return_documents:
             result["document"] = {"text": request.documents[index]}
         results.append(result)
-    meta = {"api_version": {"version": version}, "model": answer.scored.model}
-    return {"id": str(uuid.uuid4()), "results": results, "meta": meta}
+    model = answer.scored.model
+    meta = {"api_version": {"version": version}, "model": model}
+    return {
+        "id": str(uuid.uuid4()),
+        "model": model,
+        "usage": NOTHING_BILLED,
+        "results": results,
+        "meta": meta,
+    }

@@ -16,17 +16,18 @@ from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
 from csrm.errors import BundleError
+from csrm_serve.access import read_keys
 from csrm_serve.api import create_api
 from csrm_serve.handles import RetrieverHandle, ScorerHandle
 from csrm_serve.live_knowledge import LiveKnowledge
 from csrm_serve.messages import Knowledge, PartState, Scored, ScoringJob
-from csrm_serve.metrics import lookup_counter, product_counter, stage_observer
+from csrm_serve.metrics import depth_counter, lookup_counter, product_counter, stage_observer
 from csrm_serve.scoring_queue import ScoringQueue
 from csrm_serve.service import RelevanceService
 from csrm_serve.settings import ServeSettings
 
 STUCK_S = 300.0
-"""A job that runs longer than this means a replica that will not recover; slow machines stay below."""
+"""A batch that runs longer than this means a replica that will not recover; slow machines stay below."""
 
 log = logging.getLogger("ray.serve.csrm")
 
@@ -49,8 +50,9 @@ class Scorer:
         self._cache = model.cache
         self._counted = (0, 0)
         self._count_lookups = lookup_counter()
-        self._queue = ScoringQueue(model, observe=stage_observer())
+        self._queue = ScoringQueue(model, level=settings.level, observe=stage_observer())
         self._count = product_counter()
+        self._count_depth = depth_counter()
         log.info(
             "%s scores with %s in %s on %d threads.", model.name, model.engine_name, model.precision, threads
         )
@@ -63,6 +65,9 @@ class Scorer:
         removed = sum(judgment["decision"] == "remove" for judgment in scored.results)
         self._count("remove", removed)
         self._count("keep", len(scored.results) - removed)
+        self._count("unscored", len(job.products) - len(scored.results))
+        self._count_depth("all", scored.all_layers)
+        self._count_depth("first", len(scored.results) - scored.all_layers)
         return scored
 
     def _count_cache(self) -> None:
@@ -77,7 +82,7 @@ class Scorer:
     async def check_health(self) -> None:
         """Asked by Serve; a replica that raises is replaced."""
         if self._queue.busy_s() > STUCK_S:
-            raise RuntimeError(f"One query has been scored for over {STUCK_S:.0f} s.")
+            raise RuntimeError(f"One batch has been scored for over {STUCK_S:.0f} s.")
 
 
 class Retriever:
@@ -124,6 +129,8 @@ class Ingress:
             knowledge_budget_ms=settings.knowledge_budget_ms,
             observe=stage_observer(),
         )
+        self._keys = read_keys(settings.api_keys) if settings.api_keys else None
+        self._max_requests_per_key = settings.max_requests_per_key
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_api(self._service)
+        return create_api(self._service, keys=self._keys, max_requests_per_key=self._max_requests_per_key)

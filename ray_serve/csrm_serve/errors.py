@@ -5,6 +5,8 @@
         ├── RequestError            this request cannot be answered
         │   ├── BadBodyError        the body is not UTF-8, or not JSON
         │   ├── BodyTooLargeError   the body is over the limit
+        │   ├── UnknownKeyError     the request brings no key, or one that is not among those of the service
+        │   ├── TooManyRequestsError  this caller has as many requests under way as one caller may
         │   └── UnknownModelError   the request names a model that is not served
         ├── UnavailableError        no request can be answered now
         │   ├── OverloadedError     the queue is full
@@ -33,6 +35,14 @@ class BadBodyError(RequestError):
 
 class BodyTooLargeError(RequestError):
     """The body is over `csrm.wire.MAX_BODY_BYTES`."""
+
+
+class UnknownKeyError(RequestError):
+    """The request brings no API key, or one that this service does not know."""
+
+
+class TooManyRequestsError(RequestError):
+    """This caller has as many requests under way as one caller may; others are served."""
 
 
 class UnknownModelError(RequestError):

@@ -9,6 +9,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from csrm.wire import Level
+
 
 class ServeSettings(BaseModel):
     """Arguments of `csrm_serve.app:build`."""
@@ -23,6 +25,11 @@ class ServeSettings(BaseModel):
         default=None, min_length=1, description="Folder of a knowledge snapshot; the bundle's own if null."
     )
     precision: str = Field(default="auto", description="Number format of the weights.")
+    level: Level | None = Field(
+        default=None,
+        description="How deep products are judged where a request does not say: fast, balanced or full; "
+        "balanced if null, full where the bundle has no early exit.",
+    )
     threads: int = Field(
         default=2, ge=1, description="Cores of a scorer replica: its num_cpus and its threads."
     )
@@ -44,6 +51,24 @@ class ServeSettings(BaseModel):
     knowledge_budget_ms: float = Field(
         default=400, gt=0, description="Milliseconds knowledge may take before a query is scored without it."
     )
+    api_keys: str | None = Field(
+        default=None,
+        min_length=1,
+        description="File with one API key a line; callers must bring one of them. Null lets everybody ask.",
+    )
+    max_requests_per_key: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most requests one key may have under way; one more is answered 429. Null sets no limit.",
+    )
+
+    @model_validator(mode="after")
+    def _limits_a_key(self) -> Self:
+        if self.max_requests_per_key is not None and self.api_keys is None:
+            raise ValueError(
+                "max_requests_per_key needs api_keys: without keys, callers cannot be told apart"
+            )
+        return self
 
     @model_validator(mode="after")
     def _replicas_in_order(self) -> Self:

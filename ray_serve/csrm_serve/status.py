@@ -6,8 +6,10 @@ Knows the error trees of `csrm` and `csrm_serve` and what FastAPI raises by itse
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,6 +23,8 @@ from csrm_serve.errors import (
     BodyTooLargeError,
     NotReadyError,
     OverloadedError,
+    TooManyRequestsError,
+    UnknownKeyError,
     UnknownModelError,
 )
 from csrm_serve.validation import explain
@@ -30,29 +34,45 @@ log = logging.getLogger("ray.serve.csrm")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The status and type of an error class, and after how many seconds trying again makes sense."""
+    """The status and type of an error class, and what its answer's headers say."""
 
     error: type[Exception]
     status: HTTPStatus
     type: str
-    retry_after_s: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 TABLE = (
     Row(BadBodyError, HTTPStatus.BAD_REQUEST, "bad_body"),
-    Row(BodyTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large"),
+    Row(UnknownKeyError, HTTPStatus.UNAUTHORIZED, "unknown_key", {"WWW-Authenticate": "Bearer"}),
     Row(UnknownModelError, HTTPStatus.NOT_FOUND, "unknown_model"),
+    Row(BodyTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large"),
     Row(InputError, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request"),
-    Row(OverloadedError, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", retry_after_s=1),
-    Row(NotReadyError, HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", retry_after_s=5),
+    Row(TooManyRequestsError, HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests", {"Retry-After": "1"}),
+    Row(OverloadedError, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", {"Retry-After": "1"}),
+    Row(NotReadyError, HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", {"Retry-After": "5"}),
     Row(DeadlineExceededError, HTTPStatus.GATEWAY_TIMEOUT, "deadline_exceeded"),
     Row(CsrmError, HTTPStatus.INTERNAL_SERVER_ERROR, "model_error"),
 )
 """First match wins. What is in no row is a defect of this program: 500 `internal_error`."""
 
 
-def error_response(error: Exception) -> JSONResponse:
-    """The answer to a request that ended in an error.
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a client is told of an error."""
+
+    status: HTTPStatus
+    type: str
+    reason: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The one shape that all errors have."""
+        return ErrorResponse(error=ErrorDetail(type=self.type, reason=self.reason)).model_dump()
+
+
+def refusal(error: Exception) -> Refusal:
+    """What is told of a request that ended in an error.
 
     Args:
         error: what was raised; anything outside `TABLE` is logged and kept from the client.
@@ -60,21 +80,19 @@ def error_response(error: Exception) -> JSONResponse:
     if isinstance(error, RequestValidationError):
         error = explain(error.errors())
     elif isinstance(error, HTTPException):
-        return _framework_response(error)
+        return _of_framework(error)
     for row in TABLE:
         if isinstance(error, row.error):
-            headers = {"Retry-After": str(row.retry_after_s)} if row.retry_after_s is not None else {}
-            return json_error(row.status, row.type, str(error), headers)
+            return Refusal(row.status, row.type, str(error), row.headers)
     log.error("A request ended in an unforeseen error", exc_info=error)
-    return json_error(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "The service failed: its log has the traceback."
-    )
+    reason = "The service failed: its log has the traceback."
+    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", reason)
 
 
-def json_error(status: int, type_: str, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """A body of the one shape all errors have."""
-    body = ErrorResponse(error=ErrorDetail(type=type_, reason=reason)).model_dump()
-    return JSONResponse(body, status_code=status, headers=headers)
+def error_response(error: Exception) -> JSONResponse:
+    """The answer to a request that ended in an error."""
+    told = refusal(error)
+    return JSONResponse(told.as_json(), told.status, dict(told.headers))
 
 
 def install(app: FastAPI) -> None:
@@ -87,14 +105,14 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, answer)
 
 
-def _framework_response(error: HTTPException) -> JSONResponse:
+def _of_framework(error: HTTPException) -> Refusal:
     """404 and 405 of the router, and 400 of a body that cannot be decoded."""
     if isinstance(error.__cause__, UnicodeDecodeError):
-        return error_response(BadBodyError("The body is not UTF-8: encode it so."))
+        return refusal(BadBodyError("The body is not UTF-8: encode it so."))
     status = HTTPStatus(error.status_code)
     reason = {
         HTTPStatus.NOT_FOUND: "There is no such path here: /docs lists those there are.",
         HTTPStatus.METHOD_NOT_ALLOWED: "This path takes another method: the Allow header and /docs name it.",
         HTTPStatus.BAD_REQUEST: "The body cannot be read: send one JSON object in UTF-8.",
     }.get(status, f"{error.detail}.")
-    return json_error(status, status.name.lower(), reason, dict(error.headers or {}))
+    return Refusal(status, status.name.lower(), reason, error.headers or {})

@@ -27,7 +27,7 @@ def explain(problems: Sequence[Mapping[str, Any]]) -> CsrmError:
         if problem["type"] == "json_invalid":
             what = problem.get("ctx", {}).get("error", "it cannot be parsed")
             return BadBodyError(f"The body is not JSON ({what}): send one JSON object in UTF-8.")
-        if tuple(problem["loc"]) == ("body",):
+        if tuple(problem["loc"]) == ("body",):  # also of several shapes none
             return BadBodyError(
                 "The body is not a JSON object: send one, with the header Content-Type: application/json."
             )
@@ -41,6 +41,8 @@ def _field(location: Sequence[str | int]) -> str:
     """``("body", "products", 3)`` as ``products[3]``."""
     name = ""
     for part in location[1:] if location and location[0] == "body" else location:
+        if isinstance(part, str) and part.startswith("("):  # the tag of a shape, no field
+            continue
         if isinstance(part, int):
             name += f"[{part}]"
         elif not name:
@@ -72,6 +74,8 @@ def _what(problem: Mapping[str, Any]) -> str:
             return "not valid Unicode"
         case "string_pattern_mismatch":
             return "not a language tag such as ko or zh-TW"
+        case "model_type" | "dict_type":
+            return "not a JSON object"
         case "string_type":
             return "not a string"
         case _:

@@ -49,3 +49,8 @@ def test_more_replicas_than_memory_holds_are_refused() -> None:
         "--replicas", "10000", "--port", str(free_port()), "--dashboard-port", str(free_port())
     )
     assert "GB" in sentence and "replicas" in sentence
+
+
+def test_keys_that_cannot_be_read_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    assert "cannot be read" in refused("--api-keys", str(tmp_path / "none"), "--port", str(free_port()))
+    assert "--api-keys" in refused("--max-requests-per-key", "2", "--port", str(free_port()))

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from csrm.wire import Level
+
 
 def serve(
     bundle: Annotated[str, typer.Option(help="Name or folder of the model bundle.")] = "default",
@@ -35,6 +37,13 @@ def serve(
     precision: Annotated[
         str, typer.Option(help="Number format of the weights; auto measures at start.")
     ] = "auto",
+    level: Annotated[
+        Level | None,
+        typer.Option(
+            help="How deep products are judged where a request does not say: fast, balanced or full. "
+            "[balanced; full where the bundle has no early exit]"
+        ),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(help="Cores of each scorer replica; the machine's, shared out, if not given.", min=1),
@@ -43,6 +52,28 @@ def serve(
         int,
         typer.Option(help="Megabytes for grades each scorer replica has computed; 0 keeps none.", min=0),
     ] = 64,
+    max_queued_requests: Annotated[
+        int, typer.Option(help="Requests that may wait for a scorer; one more is answered 503.", min=1)
+    ] = 32,
+    default_deadline_ms: Annotated[
+        float,
+        typer.Option(help="Milliseconds from its arrival that a request has which names no deadline.", min=1),
+    ] = 30_000,
+    knowledge_budget_ms: Annotated[
+        float,
+        typer.Option(help="Milliseconds knowledge may take before a query is scored without it.", min=1),
+    ] = 400,
+    api_keys: Annotated[
+        Path | None,
+        typer.Option(help="File with one API key a line; everybody may ask if not given.", metavar="FILE"),
+    ] = None,
+    max_requests_per_key: Annotated[
+        int | None,
+        typer.Option(
+            help="Requests one key may have under way; one more is answered 429. Any number if not given.",
+            min=1,
+        ),
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(help="Ray cluster to join (HOST:PORT or auto); Ray is started here if not given."),
@@ -59,6 +90,8 @@ def serve(
 
     from csrm.bundle import load_bundle
     from csrm.scoring.base import prepare_base
+    from csrm_serve.access import read_keys
+    from csrm_serve.errors import StartError
     from csrm_serve.local import running
     from csrm_serve.settings import ServeSettings
 
@@ -68,16 +101,26 @@ def serve(
     def say(step: str) -> None:
         console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {step}")
 
+    if max_requests_per_key is not None and api_keys is None:
+        raise StartError("--max-requests-per-key needs --api-keys: callers without keys are all alike.")
+    if api_keys is not None:
+        read_keys(api_keys)  # what is no file of keys is refused before Ray starts
     most = max(replicas, max_replicas or replicas)
     settings = ServeSettings(
         bundle=bundle,
         base=base,
         knowledge=_snapshot(knowledge) if knowledge else None,
         precision=precision,
+        level=level,
         cache_mb=cache_mb,
         threads=threads or max(1, (os.cpu_count() or 1) // most),
         min_replicas=replicas,
         max_replicas=most,
+        max_queued_requests=max_queued_requests,
+        default_deadline_ms=default_deadline_ms,
+        knowledge_budget_ms=knowledge_budget_ms,
+        api_keys=str(api_keys.resolve()) if api_keys else None,
+        max_requests_per_key=max_requests_per_key,
     )
     prepare_base(base or load_bundle(bundle).manifest.base, progress=say)
 

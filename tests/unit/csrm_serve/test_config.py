@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
+from csrm_cli.commands.serve import serve
 from csrm_serve.app import APPLICATION, CONFIG_FILE, build
 from csrm_serve.settings import ServeSettings
 
@@ -65,3 +66,11 @@ def test_settings_become_deployment_options() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ServeSettings.model_validate(wrong)
+
+
+def test_every_setting_is_an_option_of_the_command_with_the_same_default() -> None:
+    """What the command works out itself is left aside: threads, and replicas from one number or two."""
+    options = inspect.signature(serve).parameters
+    for name, field in ServeSettings.model_fields.items():
+        if name not in ("threads", "min_replicas", "max_replicas"):
+            assert options[name].default == field.default, name

@@ -54,17 +54,6 @@ def test_models_lists_the_served_bundle(client: TestClient) -> None:
     assert [model["id"] for model in body["data"]] == ["words@1"]
 
 
-def test_the_openapi_document_describes_both_apis(client: TestClient) -> None:
-    document = client.get("/openapi.json").json()
-    assert {"/v1/relevance", "/v2/rerank", "/v1/models", "/healthz", "/readyz"} <= set(document["paths"])
-    relevance = document["paths"]["/v1/relevance"]["post"]
-    assert "example" in relevance["requestBody"]["content"]["application/json"]
-    assert {"400", "413", "422", "503", "504"} <= set(relevance["responses"])
-    assert relevance["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith(
-        "ErrorResponse"
-    )
-
-
 def test_a_model_that_runs_slower_than_it_could_says_why(client: TestClient, model: WordModel) -> None:
     model.warning = "The lean engine differs from transformers: the latter is used."
     assert client.get("/readyz").json()["scorer"]["warning"] == model.warning
