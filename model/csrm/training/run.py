@@ -33,7 +33,7 @@ def stage_rows(stage: Stage, data: Sequence[Path]) -> list[TrainingRow]:
     repeats: dict[tuple[str, str], int] = {}
     rows: list[TrainingRow] = []
     for source in stage.sources:
-        part = read_pairs(_under(data, source.path), TrainingRow)
+        part = read_pairs(under(data, source.path), TrainingRow)
         rows += part
         for row in part:
             repeats.setdefault(row.key, source.repeat)
@@ -68,7 +68,7 @@ def train(
         raise MissingExtraError(error.name or "torch", "train") from error
 
     run.mkdir(parents=True, exist_ok=True)
-    dev = [row for path in recipe.dev for row in read_pairs(_under(data, path))]
+    dev = [row for path in recipe.dev for row in read_pairs(under(data, path))]
     rows_of = [stage_rows(stage, data) for stage in recipe.stages]
     for rows in rows_of:
         refuse_leaks(rows, dev)
@@ -104,13 +104,13 @@ def _lesson(
         from csrm.training.augmentation import knowledge_lines
 
         settings = stage.knowledge.model_copy(
-            update={"entries": [_under(data, path) for path in stage.knowledge.entries]}
+            update={"entries": [under(data, path) for path in stage.knowledge.entries]}
         )
         lines = knowledge_lines(rows, settings, seed)
     parallel: list[translation.Line] = []
     if stage.translation is not None:
         for path in stage.translation.sources:
-            parallel += translation.read_lines(_under(data, path), stage.translation)
+            parallel += translation.read_lines(under(data, path), stage.translation)
         log.info("stage %s: %d lines to translate", stage.name, len(parallel))
     return distillation.Lesson(
         stage,
@@ -120,7 +120,7 @@ def _lesson(
     )
 
 
-def _under(data: Sequence[Path], path: Path) -> Path:
+def under(data: Sequence[Path], path: Path) -> Path:
     for folder in data:
         if (folder / path).is_file():  # an absolute path is itself
             return folder / path

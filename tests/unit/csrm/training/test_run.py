@@ -45,8 +45,8 @@ checkpoint_steps: 2
 dev: [dev.jsonl]
 stages:
   - name: only
-    epochs: 10
-    learning_rate: 1.0e-2
+    epochs: 20
+    learning_rate: 3.0e-3
     sources: [{{path: train.jsonl}}]
 """
     )
