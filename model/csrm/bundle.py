@@ -2,6 +2,7 @@
 
     bundle.json          this module's manifest: base, prompt, limits, gains, calibration, thresholds
     adapter/             LoRA adapter as peft writes it (optional)
+    exit.safetensors     head of the early exit: norm (hidden,) and rows (4, hidden) for E, S, C, I (optional)
     knowledge/           knowledge snapshot (optional)
     MODEL_CARD.md        data, licences, figures, limits
 
@@ -20,11 +21,29 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from csrm.calibration import Calibration
+from csrm.cascade import ExitRule
 from csrm.errors import BundleError
 from csrm.prompt import PromptLimits, PromptTemplate
 
 DEFAULT_BUNDLE = "default"
+EXIT_FILE = "exit.safetensors"
 _SHIPPED_DEFAULT = "csrm-gemma3-270m"
+
+
+class EarlyExit(BaseModel):
+    """What the model's first layers alone say, and when that is enough."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layer: int = Field(ge=1, description="How many layers run before the exit.")
+    calibration: Calibration = Field(default=Calibration(), description="Of the exit's own irrelevance.")
+    threshold: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Irrelevance by the exit alone above which a product is removed, at level fast.",
+    )
+    rule: ExitRule = ExitRule()
 
 
 class Manifest(BaseModel):
@@ -47,6 +66,9 @@ class Manifest(BaseModel):
         default=1.0, ge=0, le=1, description="Irrelevance above which a product is removed."
     )
     thresholds: dict[str, float] = Field(default={}, description="The same by locale, where it was fitted.")
+    exit: EarlyExit | None = Field(
+        default=None, description="The early exit; null where the bundle has none."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +85,11 @@ class Bundle:
     @property
     def adapter_path(self) -> Path | None:
         return self._part("adapter")
+
+    @property
+    def exit_path(self) -> Path:
+        """File of the early exit's head, where the manifest has an exit."""
+        return self.path / EXIT_FILE
 
     @property
     def knowledge_path(self) -> Path | None:

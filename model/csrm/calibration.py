@@ -28,7 +28,7 @@ class Calibration(BaseModel):
 
     def apply(self, defect: Floats) -> Floats:
         """Calibrated irrelevance (n,) of the model's raw P(C or I) (n,)."""
-        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * _logit(defect) + self.offset))))
+        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * logit(defect) + self.offset))))
 
 
 def fit_calibration(defect: Floats, is_defect: NDArray[np.bool_]) -> Calibration:
@@ -49,7 +49,7 @@ def fit_calibration(defect: Floats, is_defect: NDArray[np.bool_]) -> Calibration
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise MissingExtraError("sklearn", "train") from error
-    logits = _logit(defect)
+    logits = logit(defect)
     centre, spread = (
         logits.mean(),
         max(float(logits.std()), _EPSILON),
@@ -97,6 +97,7 @@ def expected_gain(probabilities: NDArray[np.float32], gains: Sequence[float]) ->
     return probabilities.astype(np.float64) @ np.asarray(gains, dtype=np.float64)
 
 
-def _logit(p: Floats) -> Floats:
+def logit(p: Floats | float) -> Floats:
+    """Log odds of probabilities, kept finite at 0 and 1."""
     clipped = np.clip(np.asarray(p, dtype=np.float64), _EPSILON, 1 - _EPSILON)
     return np.asarray(np.log(clipped) - np.log1p(-clipped))

@@ -5,25 +5,58 @@ Puts bundle, prompt, engine and calibration together; knows no HTTP, no Ray and 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from csrm.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from csrm.calibration import expected_gain
-from csrm.errors import InputError, MissingExtraError
+from csrm.errors import DeadlineExceededError, InputError, MissingExtraError
 from csrm.prompt import GRADES
 from csrm.scoring.cache import GradeCache
-from csrm.wire import GradeProbabilities, Judgment
+from csrm.wire import GradeProbabilities, Judgment, Level
+
+if TYPE_CHECKING:
+    from csrm.scoring.walk import Steps
+
+Grades = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """Grade probabilities of products.
+
+    ``grades`` (n, 4) are NaN where a product was not judged in time; ``full`` (n,) says which products went through
+    all layers, ``settled`` (n,) which grades are those that the level asks for: where time ran out, a product may
+    have those of the first layers only.
+    """
+
+    grades: Grades
+    full: NDArray[np.bool_]
+    settled: NDArray[np.bool_]
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        return ~np.isnan(self.grades[:, 0])
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Judgments in the order of the products, at which level, and how many were made by all layers."""
+
+    results: list[Judgment]
+    level: Level
+    threshold: float
+    all_layers: int
 
 
 class RelevanceModel:
-    """Judges products for a query. Thread-safe; one judgment runs at a time and uses the threads it was given."""
+    """Judges products for a query. Thread-safe; one batch runs at a time and uses the threads it was given."""
 
     def __init__(self, bundle: Bundle, loaded: Any, *, cache_mb: int = 0) -> None:
         self.bundle = bundle
@@ -36,7 +69,7 @@ class RelevanceModel:
         self._encoder = loaded.encoder
         self._columns = [GRADES.index(grade) for grade in loaded.encoder.label_grades]
         self._gains = [bundle.manifest.gains[grade] for grade in ("E", "S", "C", "I")]
-        self._lock = threading.Lock()
+        self._exit = bundle.manifest.exit if loaded.engine.exit_layer is not None else None
 
     @classmethod
     def load(
@@ -81,11 +114,22 @@ class RelevanceModel:
             manifest.prompt,
             manifest.limits,
             precision=precision,  # type: ignore[arg-type]
+            early_exit=(found.exit_path, manifest.exit.layer) if manifest.exit else None,
         )
         return cls(found, loaded, cache_mb=cache_mb)
 
-    def threshold(self, locale: str | None) -> float:
-        """Irrelevance above which a product of this locale is removed."""
+    def level(self, wanted: Level | None = None) -> Level:
+        """The level that products are judged at; without an early exit there is but one.
+
+        Args:
+            wanted: where null, ``balanced`` if there is an early exit.
+        """
+        return "full" if self._exit is None else wanted or "balanced"
+
+    def threshold(self, locale: str | None, level: Level | None = None) -> float:
+        """Irrelevance above which a product of this locale is removed at a level."""
+        if self._exit is not None and self.level(level) == "fast":
+            return self._exit.threshold
         return self.bundle.threshold(locale)
 
     def grade(
@@ -95,35 +139,24 @@ class RelevanceModel:
         *,
         locale: str | None = None,
         knowledge: Sequence[str] = (),
+        level: Level = "full",
         deadline: float | None = None,
         timings: dict[str, float] | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> Grades:
         """Probabilities (n, 4) of the grades E, S, C, I; arguments as in ``judge``."""
-        if not query.strip():
-            raise InputError("query: empty")
-        for index, product in enumerate(products):
-            if not product.strip():
-                raise InputError(f"products[{index}]: empty")
-        started = time.perf_counter()
-        probabilities = np.zeros((len(products), len(GRADES)), dtype=np.float32)
-        unknown, keys = self.cache.find([query, locale, *knowledge], products, probabilities)
-        looked_up = time.perf_counter()
-        if timings is not None:
-            timings["cache"] = (looked_up - started) * 1e3
-        if not unknown:
-            return probabilities
-        prefix = self._encoder.prefix(query, locale=locale, knowledge=knowledge)
-        encoded = self._encoder.products([products[place] for place in unknown])
-        if timings is not None:
-            timings["tokenise"] = (time.perf_counter() - looked_up) * 1e3
-        with self._lock:
-            logits = self._engine.label_logits(prefix, encoded, deadline=deadline, timings=timings)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        fresh = np.zeros((len(unknown), len(GRADES)), dtype=np.float32)
-        fresh[:, self._columns] = powers / powers.sum(axis=1, keepdims=True)
-        probabilities[unknown] = fresh
-        self.cache.keep(keys, fresh)
-        return probabilities
+        from csrm.scoring.walk import through
+
+        return through(
+            self.grading(
+                query,
+                products,
+                locale=locale,
+                knowledge=knowledge,
+                level=level,
+                deadline=deadline,
+                timings=timings,
+            )
+        ).grades
 
     def judge(
         self,
@@ -133,42 +166,206 @@ class RelevanceModel:
         locale: str | None = None,
         knowledge: Sequence[str] = (),
         threshold: float | None = None,
+        level: Level | None = None,
         deadline: float | None = None,
+        partial: bool = False,
         timings: dict[str, float] | None = None,
-    ) -> list[Judgment]:
+    ) -> Judged:
         """One judgment for each product, in their order.
 
         Args:
             query: what the shopper typed.
-            products: text of each product.
+            products: text of each product, the most important first.
             locale: language of the shop; picks the threshold and stands in the prompt.
             knowledge: lines about the query, best first.
             threshold: irrelevance above which a product is removed; the bundle's own where null.
+            level: how deep products are judged; see ``level``.
             deadline: ``time.monotonic()`` seconds after which the answer is worthless.
-            timings: filled with milliseconds of ``cache``, ``tokenise``, ``prefix`` and ``products``; of the first
-                alone where every product was judged before.
+            partial: at the deadline, give the judgments there are; those of the other products are missing.
+            timings: filled with milliseconds of ``cache``, ``tokenise``, ``prefix``, ``products`` and, as a part of
+                these, ``early``; of the first alone where every product was judged before.
 
         Raises:
             InputError: a blank query or product; the message names it.
-            DeadlineExceededError: the deadline passed.
+            DeadlineExceededError: the deadline passed; with ``partial``, before a single product was judged.
         """
-        grades = self.grade(
-            query, products, locale=locale, knowledge=knowledge, deadline=deadline, timings=timings
+        from csrm.scoring.walk import through
+
+        return through(
+            self.judging(
+                query,
+                products,
+                locale=locale,
+                knowledge=knowledge,
+                threshold=threshold,
+                level=level,
+                deadline=deadline,
+                partial=partial,
+                timings=timings,
+            )
         )
-        limit = self.threshold(locale) if threshold is None else threshold
-        scores = expected_gain(grades, self._gains)
-        irrelevance = self.irrelevance(grades)
-        return [
+
+    def judging(
+        self,
+        query: str,
+        products: Sequence[str],
+        *,
+        locale: str | None = None,
+        knowledge: Sequence[str] = (),
+        threshold: float | None = None,
+        level: Level | None = None,
+        deadline: float | None = None,
+        partial: bool = False,
+        timings: dict[str, float] | None = None,
+    ) -> Steps[Judged]:
+        """``judge`` in steps of one batch each."""
+        level = self.level(level)
+        limit = self.threshold(locale, level) if threshold is None else threshold
+        graded = yield from self.grading(
+            query,
+            products,
+            locale=locale,
+            knowledge=knowledge,
+            level=level,
+            threshold=limit,
+            deadline=deadline,
+            partial=partial,
+            timings=timings,
+        )
+        if products and not graded.scored.any():
+            raise DeadlineExceededError("The deadline passed before a single product was judged.")
+        scores = expected_gain(graded.grades, self._gains)
+        irrelevance = self.irrelevance(graded.grades, graded.full)
+        limits = np.full(len(products), limit)
+        if threshold is None and self._exit is not None:
+            limits[~graded.settled] = max(limit, self._exit.threshold)  # early grades have to be surer of it
+        judgments = [
             Judgment(
-                index=index,
-                grades=GradeProbabilities(**dict(zip(GRADES, map(float, row), strict=True))),
+                index=int(index),
+                grades=GradeProbabilities(**dict(zip(GRADES, map(float, graded.grades[index]), strict=True))),
                 score=float(min(1.0, scores[index])),
                 irrelevance=float(irrelevance[index]),
-                decision="remove" if irrelevance[index] > limit else "keep",
+                decision="remove" if irrelevance[index] > limits[index] else "keep",
             )
-            for index, row in enumerate(grades)
+            for index in np.flatnonzero(graded.scored)
         ]
+        return Judged(judgments, level, limit, int(graded.full.sum()))
 
-    def irrelevance(self, grades: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Calibrated P(C or I) (n,) of grade probabilities (n, 4)."""
-        return self.bundle.manifest.calibration.apply(grades[:, 2:].sum(axis=1, dtype=np.float64))
+    def grading(
+        self,
+        query: str,
+        products: Sequence[str],
+        *,
+        locale: str | None = None,
+        knowledge: Sequence[str] = (),
+        level: Level = "full",
+        threshold: float | None = None,
+        deadline: float | None = None,
+        partial: bool = False,
+        timings: dict[str, float] | None = None,
+    ) -> Steps[Graded]:
+        """Grade probabilities in steps of one batch each; arguments as in ``judge``.
+
+        Grades are remembered by depth: those of all layers serve every level, those of the first layers only where
+        they are enough.
+        """
+        from csrm.scoring.engine import softmax
+        from csrm.scoring.pace import Clock
+        from csrm.scoring.walk import walk
+
+        if not query.strip():
+            raise InputError("query: empty")
+        for index, product in enumerate(products):
+            if not product.strip():
+                raise InputError(f"products[{index}]: empty")
+        started = time.perf_counter()
+        level = self.level(level)
+        limit = self.threshold(locale, level) if threshold is None else threshold
+        question = [query, locale, *knowledge]
+        full, early = _unknown(len(products)), _unknown(len(products))
+        unknown, keys = self.cache.find(["full", *question], products, full)
+        unseen: list[int] = []
+        if self._exit is not None and (level != "full" or partial):
+            without, early_keys = self.cache.find(["early", *question], products, early)
+            key_of = dict(zip(without, early_keys, strict=True))
+            unseen = [place for place in unknown if place in key_of]
+
+        def needed() -> list[int]:
+            """The products whose grades of all layers the level asks for and are not known."""
+            wanted = self._needs_all(level, early, full, limit)
+            return [place for place in unknown if wanted[place]]
+
+        computing = max(len(unseen), len(needed()))
+        self.cache.count(len(products) - computing, computing)
+        looked_up = time.perf_counter()
+        if timings is not None:
+            timings["cache"] = (looked_up - started) * 1e3
+        if computing:
+            prefix = self._encoder.prefix(query, locale=locale, knowledge=knowledge)
+            encoded = self._encoder.products([products[place] for place in unknown])
+            row_of = {place: row for row, place in enumerate(unknown)}
+            if timings is not None:
+                timings["tokenise"] = (time.perf_counter() - looked_up) * 1e3
+
+            def go_on(logits: Grades) -> list[int]:
+                if unseen:
+                    early[unseen] = softmax(logits[[row_of[place] for place in unseen]])
+                    self._keep([key_of[place] for place in unseen], early[unseen])
+                return [row_of[place] for place in needed()]
+
+            found = yield from walk(
+                self._engine,
+                prefix,
+                encoded,
+                early=[row_of[place] for place in unseen],
+                go_on=go_on,
+                keep=level != "fast",
+                clock=Clock(self._engine.pace, deadline, partial),
+                timings=timings,
+            )
+            fresh = np.zeros((len(unknown), len(GRADES)), dtype=np.float32)
+            fresh[:, self._columns] = softmax(found.full)
+            fresh[np.isnan(found.full[:, 0])] = np.nan
+            full[unknown] = fresh
+            self._keep(keys, fresh)
+        by_all = ~np.isnan(full[:, 0])
+        settled = by_all | ~self._needs_all(level, early, full, limit)
+        return Graded(np.where(by_all[:, None], full, early), by_all, settled)
+
+    def irrelevance(self, grades: Grades, full: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+        """Calibrated P(C or I) (n,) of grade probabilities (n, 4).
+
+        Args:
+            grades: of any depth.
+            full: which of them are those of all layers, (n,); all where null.
+        """
+        defect = grades[:, 2:].sum(axis=1, dtype=np.float64)
+        by_all = self.bundle.manifest.calibration.apply(defect)
+        if full is None or self._exit is None:
+            return by_all
+        return np.where(full, by_all, self._exit.calibration.apply(defect))
+
+    def _needs_all(self, level: Level, early: Grades, full: Grades, limit: float) -> NDArray[np.bool_]:
+        """Which products (n,) a level asks all layers for; grades that are not known are NaN.
+
+        The first layers decide, where they were asked: so the same question goes on with the same products,
+        whatever is remembered.
+        """
+        if level == "full" or self._exit is None:
+            return np.ones(len(full), dtype=np.bool_)
+        if level == "fast":
+            return np.zeros(len(full), dtype=np.bool_)
+        by_all = np.isnan(early[:, 0])
+        known = np.where(by_all[:, None], full, early)
+        return self._exit.rule.goes_on(
+            self.irrelevance(known, by_all), expected_gain(known, self._gains), limit
+        )
+
+    def _keep(self, keys: Sequence[bytes], grades: Grades) -> None:
+        """Remember the grades that were computed."""
+        computed = ~np.isnan(grades[:, 0])
+        self.cache.keep([key for key, known in zip(keys, computed, strict=True) if known], grades[computed])
+
+
+def _unknown(n: int) -> Grades:
+    return np.full((n, len(GRADES)), np.nan, dtype=np.float32)

@@ -19,6 +19,10 @@ Locale = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{
 """A BCP 47 language tag such as ``ko`` or ``zh-TW``."""
 
 
+Level = Literal["fast", "balanced", "full"]
+"""How deep products are judged: by the model's first layers alone; the unsure and the page's by all; all by all."""
+
+
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,6 +45,16 @@ class RelevanceRequest(_Wire):
         default=None,
         gt=0,
         description="Milliseconds from arrival after which the answer is worthless and work stops.",
+    )
+    level: Level | None = Field(
+        default=None,
+        description="fast: the model's first layers alone; balanced: products near the threshold or the page go "
+        "through all layers; full: all do. The server's own if null; full where the model has no early exit.",
+    )
+    partial: bool = Field(
+        default=False,
+        description="At the deadline, return what was judged until then instead of an error, the first products "
+        "first; 504 where that is nothing.",
     )
     explain: bool = Field(default=False, description="Also return the knowledge used and the stage timings.")
 
@@ -75,13 +89,18 @@ class KnowledgeUsed(_Wire):
 
 
 class RelevanceResponse(_Wire):
-    """Judgments in the order of the request. One for every product."""
+    """Judgments in the order of the request. One for every product; with ``partial``, for those ``scored`` in time."""
 
     model: str = Field(description="Name and version of the bundle, e.g. csrm-gemma3-270m@1.")
     locale: str | None
     threshold: float
     knowledge_version: str
     results: list[Judgment]
+    level: Level = Field(default="full", description="The level that the products were judged at.")
+    scored: int | None = Field(default=None, description="How many products were judged; all if null.")
+    all_layers: int | None = Field(
+        default=None, description="How many of these by all layers of the model; all if null."
+    )
     knowledge: list[KnowledgeUsed] | None = None
     timings_ms: dict[str, float] | None = None
 

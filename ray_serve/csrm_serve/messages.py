@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from csrm.wire import Level
+
 NO_KNOWLEDGE = "none"
 """The knowledge version of an answer that was given without knowledge."""
 
@@ -26,16 +28,20 @@ class ScoringJob:
     threshold: float | None
     deadline: float
     sent_at: float
+    level: Level | None = None
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The judgments of a job, in the order of its products."""
+    """The judgments of a job, in the order of its products; ``all_layers`` of them were made by the whole model."""
 
     model: str
     threshold: float
     results: list[dict[str, Any]]
     timings_ms: dict[str, float]
+    level: Level = "full"
+    all_layers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Durations of the stages as a Ray Serve histogram, for the Ray dashboard and Prometheus.
 
-    csrm_stage_ms{stage}     queue, knowledge, cache, tokenise, prefix, products, total
-    csrm_products{decision}  products judged: kept and removed
+    csrm_stage_ms{stage}     queue, knowledge, cache, tokenise, prefix, products (of these early), total
+    csrm_products{decision}  products judged: kept and removed; unscored: not judged before the deadline
+    csrm_depth{layers}       products judged by the model's first layers alone, and by all
     csrm_cache{outcome}      products whose grades were remembered (hit) or computed (miss)
 
 Knows Ray's metrics; only deployments make them, since Ray tags them with the replica they live in.
@@ -34,6 +35,11 @@ def stage_observer() -> Callable[[str, float], None]:
 def product_counter() -> Callable[[str, int], None]:
     """A function that counts (decision, products)."""
     return _counter("csrm_products", "Products judged, by decision.", "decision")
+
+
+def depth_counter() -> Callable[[str, int], None]:
+    """A function that counts (layers, products)."""
+    return _counter("csrm_depth", "Products judged, by which layers of the model: first or all.", "layers")
 
 
 def lookup_counter() -> Callable[[str, int], None]:

@@ -1,25 +1,34 @@
-"""One model, one job at a time: the queue inside a scorer replica.
+"""One model, one batch at a time: the queue inside a scorer replica.
 
-A model uses all the cores of its replica, so two jobs at once would only slow each other down. Jobs wait in
-order; one whose deadline passes or whose caller goes away while it waits is dropped without any work.
-Knows the model's `judge` and nothing else of it.
+A model uses all the cores of its replica, so two batches at once would only slow each other down. Jobs take turns of
+one batch each, so that a thousand products do not keep ten waiting; one whose deadline passes or whose caller goes
+away is dropped after the batch that runs. Knows the model's `judging` and nothing else of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from csrm.errors import BundleError, DeadlineExceededError
-from csrm.wire import Judgment
+from csrm.model import Judged
+from csrm.wire import Judgment, Level
 from csrm_serve.messages import Scored, ScoringJob
 
 FIRST_QUERY = ("phone case", ("Silicone case for iPhone 15, black", "Stainless steel saucepan with lid, 2 l"))
 """What a model must judge before its replica takes requests."""
+
+WAY_BACK_S = 0.03
+"""A partial answer is ready so long before its deadline, or a quarter of the time left, whichever is less: it still has
+to reach the caller."""
 
 
 class Model(Protocol):
@@ -31,9 +40,7 @@ class Model(Protocol):
     warning: str | None
     """Why the model runs slower than it could, if it does."""
 
-    def threshold(self, locale: str | None) -> float: ...
-
-    def judge(
+    def judging(
         self,
         query: str,
         products: Sequence[str],
@@ -41,16 +48,32 @@ class Model(Protocol):
         locale: str | None = None,
         knowledge: Sequence[str] = (),
         threshold: float | None = None,
+        level: Level | None = None,
         deadline: float | None = None,
+        partial: bool = False,
         timings: dict[str, float] | None = None,
-    ) -> list[Judgment]: ...
+    ) -> Generator[None, None, Judged]: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Turns:
+    """A job on its way: what it takes turns with, and what it has taken."""
+
+    job: ScoringJob
+    deadline: float
+    """``time.monotonic()`` seconds."""
+    answer: Future[Scored] = field(default_factory=Future)
+    steps: Generator[None, None, Judged] | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+    computed_s: float = 0.0
 
 
 class ScoringQueue:
-    """Runs jobs on a model, one after the other, off the event loop.
+    """Runs jobs on a model, a batch of each in turn, off the event loop.
 
     Args:
         model: a loaded model; it judges one query here, so that a queue that exists is a queue that works.
+        level: of jobs that name none; the model's own where null.
         observe: called in the model's thread with a stage's name and its milliseconds.
 
     Raises:
@@ -58,13 +81,21 @@ class ScoringQueue:
     """
 
     def __init__(
-        self, model: Model, *, observe: Callable[[str, float], None] = lambda stage, ms: None
+        self,
+        model: Model,
+        *,
+        level: Level | None = None,
+        observe: Callable[[str, float], None] = lambda stage, ms: None,
     ) -> None:
         self._model = model
+        self._level = level
         self._observe = observe
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scorer")
+        self._arrived: SimpleQueue[_Turns] = SimpleQueue()
+        self._running: list[_Turns] = []
+        self._batch_s = 0.0
         self._busy_since: float | None = None
-        self._worker.submit(self._prove).result()
+        threading.Thread(target=self._work, name="scorer", daemon=True).start()
+        self._prove()
 
     def describe(self) -> dict[str, Any]:
         """What runs here: model, engine, precision and, where there is one, the model's warning."""
@@ -73,51 +104,122 @@ class ScoringQueue:
         return described | ({"warning": model.warning} if model.warning else {})
 
     def busy_s(self) -> float:
-        """Seconds that the running job has taken so far; 0 when none runs."""
+        """Seconds that the running batch has taken so far; 0 when none runs."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
     async def run(self, job: ScoringJob) -> Scored:
-        """Judge a job's products when its turn comes. Cancelling the call while it waits drops the job.
+        """Judge a job's products. Cancelling the call drops the job, after the batch that runs.
 
         Raises:
             DeadlineExceededError: the deadline passed while the job waited, or between two batches.
             InputError: the model refuses the data.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._judge, job)
+        return await asyncio.wrap_future(self._put(job))
 
-    def _judge(self, job: ScoringJob) -> Scored:
+    def _put(self, job: ScoringJob) -> Future[Scored]:
         left_s = job.deadline - time.time()
-        queued_ms = max(0.0, (time.time() - job.sent_at) * 1000)
-        if left_s <= 0:
-            raise DeadlineExceededError(
-                f"The deadline passed after {queued_ms:.0f} ms in the queue: raise it, or add replicas."
-            )
-        self._busy_since = time.monotonic()
-        try:
-            timings: dict[str, float] = {}
-            judgments = self._model.judge(
+        way_back_s = min(WAY_BACK_S, max(0.0, left_s) / 4) if job.partial else 0.0
+        turns = _Turns(job, time.monotonic() + left_s - way_back_s)
+        self._arrived.put(turns)
+        return turns.answer
+
+    def _work(self) -> None:
+        while True:
+            self._take_in()
+            turns = self._next()
+            if turns.answer.cancelled():
+                self._end(turns)
+                continue
+            self._busy_since = began = time.monotonic()
+            try:
+                scored = self._step(turns)
+            except Exception as error:
+                self._end(turns, error)
+            else:
+                turns.computed_s += (spent := time.monotonic() - began)
+                self._batch_s += (spent - self._batch_s) / 2
+                if scored is not None:
+                    self._end(turns, self._answer(turns, scored))
+                else:
+                    self._running.append(turns)  # behind the others
+            finally:
+                self._busy_since = None
+
+    def _take_in(self) -> None:
+        """What arrived joins what runs; waits where there is nothing to do."""
+        with suppress(Empty):
+            while True:
+                self._running.append(self._arrived.get(block=not self._running))
+
+    def _next(self) -> _Turns:
+        """The job that waits longest; but first one that has to hand in before the others would be through."""
+        soon = time.monotonic() + 2 * self._batch_s * len(self._running)
+        urgent = [turns for turns in self._running if turns.job.partial and turns.deadline < soon]
+        chosen = min(urgent, key=lambda turns: turns.deadline) if urgent else self._running[0]
+        self._running.remove(chosen)
+        return chosen
+
+    def _step(self, turns: _Turns) -> Judged | None:
+        """One batch of a job; its judgments where that was the last."""
+        job = turns.job
+        if turns.steps is None:
+            if time.monotonic() >= turns.deadline:
+                waited_ms = (time.time() - job.sent_at) * 1000
+                raise DeadlineExceededError(
+                    f"The deadline passed after {waited_ms:.0f} ms in the queue: raise it, or add replicas."
+                )
+            turns.steps = self._model.judging(
                 job.query,
                 job.products,
                 locale=job.locale,
                 knowledge=job.knowledge,
                 threshold=job.threshold,
-                deadline=self._busy_since + left_s,
-                timings=timings,
+                level=job.level or self._level,
+                deadline=turns.deadline,
+                partial=job.partial,
+                timings=turns.timings,
             )
-        finally:
-            self._busy_since = None
-        timings = {"queue": queued_ms, **timings}
+        try:
+            next(turns.steps)
+        except StopIteration as end:
+            judged: Judged = end.value
+            return judged
+        return None
+
+    def _answer(self, turns: _Turns, judged: Judged) -> Scored:
+        waited_s = max(0.0, time.time() - turns.job.sent_at - turns.computed_s)
+        timings = {"queue": waited_s * 1000, **turns.timings}
         for stage, ms in timings.items():
             self._observe(stage, ms)
-        threshold = self._model.threshold(job.locale) if job.threshold is None else job.threshold
-        return Scored(self._model.name, threshold, [_plain(judgment) for judgment in judgments], timings)
+        return Scored(
+            self._model.name,
+            judged.threshold,
+            [_plain(judgment) for judgment in judged.results],
+            timings,
+            judged.level,
+            judged.all_layers,
+        )
+
+    @staticmethod
+    def _end(turns: _Turns, result: Scored | Exception | None = None) -> None:
+        """Hand in a result, unless the caller went away."""
+        if turns.steps is not None:
+            turns.steps.close()
+        with suppress(InvalidStateError):
+            if isinstance(result, Exception):
+                turns.answer.set_exception(result)
+            elif result is not None:
+                turns.answer.set_result(result)
 
     def _prove(self) -> None:
         query, products = FIRST_QUERY
-        judgments = self._model.judge(query, products, locale="en")
-        if len(judgments) != len(products) or not all(
-            math.isfinite(judgment.score) and math.isfinite(judgment.irrelevance) for judgment in judgments
+        now = time.time()
+        job = ScoringJob(query, products, "en", (), None, deadline=now + 3600, sent_at=now, level="full")
+        scored = self._put(job).result()
+        if len(scored.results) != len(products) or not all(
+            math.isfinite(judgment["score"]) and math.isfinite(judgment["irrelevance"])
+            for judgment in scored.results
         ):
             raise BundleError(
                 f"The model {self._model.name} gives no numbers for {query!r}: its weights are broken."

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from csrm.errors import DeadlineExceededError
+from csrm.wire import Level
 from csrm_serve.errors import NotReadyError
 from csrm_serve.messages import Knowledge, PartState, Scored, ScoringJob
 
@@ -47,7 +48,7 @@ class Retriever(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Judgments of every product, what knowledge they were made with, and where the time went."""
+    """Judgments of the products, what knowledge they were made with, and where the time went."""
 
     scored: Scored
     knowledge: Knowledge
@@ -100,21 +101,25 @@ class RelevanceService:
         *,
         locale: str | None = None,
         threshold: float | None = None,
+        level: Level | None = None,
         deadline_ms: float | None = None,
+        partial: bool = False,
         arrived: float | None = None,
     ) -> Answer:
-        """Judge every product.
+        """Judge every product, or, with ``partial``, those there is time for.
 
         Args:
             query: what the shopper typed, not blank.
             products: product texts, not blank.
             locale: language tag of the shop.
             threshold: irrelevance above which a product is removed; the bundle's own if None.
+            level: how deep products are judged; the server's own if None.
             deadline_ms: milliseconds from arrival after which the answer is worthless.
+            partial: at the deadline, answer with what was judged until then.
             arrived: when the request came in, in seconds since the epoch; now if None.
 
         Raises:
-            DeadlineExceededError: the deadline passed first.
+            DeadlineExceededError: the deadline passed first; with ``partial``, before anything was judged.
             OverloadedError: as many requests wait as may wait.
             NotReadyError: no scorer is up.
             InputError: the model refuses the data.
@@ -141,6 +146,8 @@ class RelevanceService:
                 threshold=threshold,
                 deadline=deadline,
                 sent_at=time.time(),
+                level=level,
+                partial=partial,
             )
         )
         self._answered_at = time.monotonic()

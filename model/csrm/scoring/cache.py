@@ -66,9 +66,13 @@ class GradeCache:
                 else:
                     self._grades.move_to_end(key)
                     out[place] = np.frombuffer(row, dtype=np.float32)
-            self.hits += len(products) - len(unknown)
-            self.misses += len(unknown)
         return unknown, keys
+
+    def count(self, hits: int, misses: int) -> None:
+        """Count products whose grades were remembered, and those whose grades must be computed."""
+        with self._lock:
+            self.hits += hits
+            self.misses += misses
 
     def keep(self, keys: Sequence[bytes], grades: NDArray[np.float32]) -> None:
         """Remember grades (n, 4) under the keys that `find` gave."""

@@ -1,28 +1,28 @@
-"""What every scoring engine does: one prefix, many products, the logits of the answers.
+"""What every scoring engine does: one prefix, then batches of products, the logits of the answers.
 
-Knows the interface and the shared walk over batches; knows no architecture, no prompt and no calibration.
+Knows the interface, padding and the prefixes kept; knows no architecture, no prompt, no calibration, and not which
+products come when (that is ``walk``).
 """
 
 from __future__ import annotations
 
-import time
+import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from csrm.errors import CsrmError, DeadlineExceededError
-from csrm.scoring.batching import batches
+from csrm.errors import CsrmError
+from csrm.scoring.pace import Pace
 
 PrefixState = TypeVar("PrefixState")
 
-BATCH_TOKENS = 1024
-"""Most product tokens of one forward pass, padding included; flat from 512 to 2,048 on two cores."""
+Logits = NDArray[np.float32]
 
 _CACHED_PREFIXES = 32
 
@@ -32,71 +32,70 @@ class NotFiniteError(CsrmError):
 
 
 class Engine(ABC, Generic[PrefixState]):
-    """Logits of the answers for many products after one shared prefix.
+    """Logits of the answers for batches of products after one shared prefix.
 
-    A subclass runs the prefix once (``_run_prefix``) and a padded batch of products after it (``_run_products``).
-    Not thread-safe: one caller at a time.
+    A subclass runs the prefix (``_run_prefix``) and a padded batch of products after it (``_run_products``); one
+    with an early exit also runs them in two parts (``_run_first``, ``_run_rest``). Thread-safe: one batch runs at a
+    time.
+
+    Attributes:
+        layers: of the model.
+        answers: how many answers have logits.
+        exit_layer: how many layers run before the early exit; null where there is none.
+        pace: how long its batches take.
     """
 
     name: str
+    layers: int
+    answers: int
+    exit_layer: int | None = None
 
     def __init__(self) -> None:
         self._prefixes: OrderedDict[tuple[int, ...], PrefixState] = OrderedDict()
+        self._lock = threading.Lock()
+        self.pace = Pace()
 
-    @torch.inference_mode()
-    def label_logits(
-        self,
-        prefix: Sequence[int],
-        products: Sequence[Sequence[int]],
-        *,
-        deadline: float | None = None,
-        timings: dict[str, float] | None = None,
-    ) -> NDArray[np.float32]:
-        """Logits (n, answers) in fp32 at the last token of each product.
+    def prefix(self, ids: Sequence[int]) -> PrefixState:
+        """The prefix's state, kept for the next page or the next batch of the same query."""
+        key = tuple(ids)
+        with self._lock, torch.inference_mode():
+            if key in self._prefixes:
+                self._prefixes.move_to_end(key)
+                return self._prefixes[key]
+            state = self._run_prefix(torch.tensor([key]))
+            self._prefixes[key] = state
+            if len(self._prefixes) > _CACHED_PREFIXES:
+                self._prefixes.popitem(last=False)
+            return state
 
-        Args:
-            prefix: token ids of the query's part.
-            products: token ids of each product, suffix included.
-            deadline: ``time.monotonic()`` seconds after which the work is worthless.
-            timings: filled with milliseconds of ``prefix`` and ``products``.
+    def full(self, state: PrefixState, products: Sequence[Sequence[int]]) -> Logits:
+        """Logits (n, answers) in fp32 at the last token of each product, all layers run.
 
         Raises:
-            DeadlineExceededError: the deadline passed; checked before every batch.
             NotFiniteError: a logit is not a finite number.
         """
-        started = time.perf_counter()
-        state = self._prefix(tuple(prefix))
-        prefixed = time.perf_counter()
-        out: NDArray[np.float32] | None = None
-        for rows in batches([len(ids) for ids in products], BATCH_TOKENS):
-            if deadline is not None and time.monotonic() > deadline:
-                raise DeadlineExceededError("The deadline passed before every product was judged.")
-            ids, last = _padded([products[i] for i in rows])
-            logits = self._run_products(state, ids, last).float().cpu().numpy()
-            if out is None:
-                out = np.empty((len(products), logits.shape[1]), dtype=np.float32)
-            out[rows] = logits
-        if out is None:
-            return np.empty((0, 0), dtype=np.float32)
-        if not np.isfinite(out).all():
-            raise NotFiniteError(
-                "The model gave a score that is not a number: check the adapter, or try precision fp32."
-            )
-        if timings is not None:
-            timings["prefix"] = (prefixed - started) * 1e3
-            timings["products"] = (time.perf_counter() - prefixed) * 1e3
-        return out
+        ids, last = _padded(products)
+        with self._lock, torch.inference_mode():
+            return _finite(self._run_products(state, ids, last))
 
-    def _prefix(self, ids: tuple[int, ...]) -> PrefixState:
-        """The prefix's state, kept for the next page or the next batch of the same query."""
-        if ids in self._prefixes:
-            self._prefixes.move_to_end(ids)
-            return self._prefixes[ids]
-        state = self._run_prefix(torch.tensor([ids]))
-        self._prefixes[ids] = state
-        if len(self._prefixes) > _CACHED_PREFIXES:
-            self._prefixes.popitem(last=False)
-        return state
+    def early(
+        self, state: PrefixState, products: Sequence[Sequence[int]], *, keep: bool
+    ) -> tuple[Logits, list[Tensor]]:
+        """Logits (n, 4) of E, S, C, I after the first layers, and, with ``keep``, what ``rest`` goes on from."""
+        ids, last = _padded(products)
+        with self._lock, torch.inference_mode():
+            logits, residual = self._run_first(state, ids, last, keep)
+            kept = (
+                [row[: len(product)] for row, product in zip(residual, products, strict=True)] if keep else []
+            )
+            return _finite(logits), kept
+
+    def rest(self, state: PrefixState, residuals: Sequence[Tensor]) -> Logits:
+        """Logits (n, answers) of products whose first layers were run: ``early``'s residuals (t, hidden) of each."""
+        with self._lock, torch.inference_mode():
+            padded = torch.nn.utils.rnn.pad_sequence(list(residuals), batch_first=True)
+            last = torch.tensor([len(residual) - 1 for residual in residuals])
+            return _finite(self._run_rest(state, padded, last))
 
     @abstractmethod
     def _run_prefix(self, ids: Tensor) -> PrefixState:
@@ -106,9 +105,32 @@ class Engine(ABC, Generic[PrefixState]):
     def _run_products(self, state: PrefixState, ids: Tensor, last: Tensor) -> Tensor:
         """Logits (n, answers) of products (n, t), padded on the right, at each row's ``last`` token (n,)."""
 
+    def _run_first(self, state: PrefixState, ids: Tensor, last: Tensor, keep: bool) -> tuple[Tensor, Any]:
+        """Logits (n, 4) after the first layers and, with ``keep``, the residual stream (n, t, hidden) there."""
+        raise NotImplementedError(f"{self.name} has no early exit")
+
+    def _run_rest(self, state: PrefixState, residual: Tensor, last: Tensor) -> Tensor:
+        """Logits (n, answers) from residuals (n, t, hidden) of the early exit."""
+        raise NotImplementedError(f"{self.name} has no early exit")
+
+
+def softmax(logits: Logits) -> Logits:
+    """Probabilities (n, answers) of logits; rows that are NaN stay so."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
+
 
 def _padded(products: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     ids = torch.zeros(len(products), max(map(len, products)), dtype=torch.long)
     for i, product in enumerate(products):
         ids[i, : len(product)] = torch.tensor(product)
     return ids, torch.tensor([len(product) - 1 for product in products])
+
+
+def _finite(logits: Tensor) -> Logits:
+    found: Logits = logits.float().cpu().numpy()
+    if not np.isfinite(found).all():
+        raise NotFiniteError(
+            "The model gave a score that is not a number: check the adapter, or try precision fp32."
+        )
+    return found

@@ -140,30 +140,72 @@ def hidden_states(
         after: compiled ``after_attention``, where there is one.
         tap: called after each layer with how many layers have run and the residual stream (n, t, hidden).
     """
-    n, t = ids.shape
+    residual = run_layers(
+        weights,
+        embedded(weights, ids),
+        range(len(weights.layers)),
+        last=last,
+        start=start,
+        attend=attend,
+        before=before,
+        after=after,
+        tap=tap,
+    )
+    hidden = rms_norm(residual, weights.norm, weights.epsilon)
+    return hidden[:, 0] if last is not None else hidden
+
+
+def embedded(weights: Gemma3Weights, ids: Tensor) -> Tensor:
+    """The residual stream (n, t, hidden) before the first layer, in fp32."""
+    scale: float = weights.embedding.shape[1] ** 0.5
+    return F.embedding(ids, weights.embedding).float() * scale
+
+
+def run_layers(
+    weights: Gemma3Weights,
+    residual: Tensor,
+    layers: range,
+    *,
+    last: Tensor | None = None,
+    start: int = 0,
+    attend: Attend,
+    before: Callable[..., tuple[Tensor, Tensor, Tensor]] | None = None,
+    after: Callable[..., Tensor] | None = None,
+    tap: Callable[[int, Tensor], None] | None = None,
+) -> Tensor:
+    """The residual stream (n, t, hidden) after some layers; (n, 1, hidden) with ``last``.
+
+    Args:
+        weights: of the model.
+        residual: the stream before the first of these layers, (n, t, hidden), rows padded on the right.
+        layers: which layers are run.
+        last: index of each row's last token, (n,): the last of these layers then computes these tokens alone.
+        start: position of the first token of each row.
+        attend, before, after, tap: as in ``hidden_states``.
+    """
+    n, t, _ = residual.shape
     if start + t >= weights.window:
         raise ValueError(f"{start + t} tokens do not fit the sliding window of {weights.window}")
     before, after = before or before_attention, after or after_attention
-    residual = F.embedding(ids, weights.embedding).float() * weights.embedding.shape[1] ** 0.5
-    positions = torch.arange(start, start + t, device=ids.device)
+    positions = torch.arange(start, start + t, device=residual.device)
     rotations = {
         local: rotation(positions, theta, weights.head_dim)
         for local, theta in ((True, weights.theta_local), (False, weights.theta_global))
     }
     shape = (weights.heads, weights.kv_heads, weights.head_dim, weights.epsilon)
-    mask = torch.full((t, t), float("-inf"), device=ids.device).triu(1)
-    for index, layer in enumerate(weights.layers):
+    mask = torch.full((t, t), float("-inf"), device=residual.device).triu(1)
+    for index in layers:
+        layer = weights.layers[index]
         cos, sin = rotations[layer.local]
         queries, keys, values = before(layer, residual, cos, sin, shape)
-        if last is not None and index == len(weights.layers) - 1:
-            rows = torch.arange(n, device=ids.device)
+        if last is not None and index == layers[-1]:
+            rows = torch.arange(n, device=residual.device)
             residual, queries = residual[rows, last][:, None], queries[rows, :, last][:, :, None]
             mask = mask[last][:, None, None]
         residual = after(layer, residual, attend(index, queries, keys, values, mask), weights.epsilon)
         if tap is not None:
             tap(index + 1, residual)
-    hidden = rms_norm(residual, weights.norm, weights.epsilon)
-    return hidden[:, 0] if last is not None else hidden
+    return residual
 
 
 def before_attention(

@@ -5,6 +5,7 @@ Knows how prefix and products attend; the layers themselves are in ``gemma3``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,11 +13,18 @@ from torch import Tensor
 
 from csrm.scoring import gemma3
 from csrm.scoring.engine import Engine
+from csrm.scoring.exit import ExitHead
 
-Layers = list[tuple[Tensor, Tensor]]
+
+@dataclass(slots=True)
+class Prefix:
+    """Keys and values (p, d) of the layers that were run, and the residual stream (1, p, hidden) after them."""
+
+    layers: list[tuple[Tensor, Tensor]]
+    residual: Tensor
 
 
-class LeanGemma3Engine(Engine[Layers]):
+class LeanGemma3Engine(Engine[Prefix]):
     """Scores with ``csrm.scoring.gemma3``.
 
     Args:
@@ -32,31 +40,67 @@ class LeanGemma3Engine(Engine[Layers]):
         self.weights = gemma3.weights_of(model, dtype)
         self.label_rows: Tensor = model.get_output_embeddings().weight[list(label_ids)].detach().float()
         self.device = self.weights.norm.device
+        self.layers = len(self.weights.layers)
+        self.answers = len(label_ids)
+        self._exit: ExitHead | None = None
+
+    def add_exit(self, head: ExitHead) -> None:
+        """Give the engine an early exit."""
+        self._exit, self.exit_layer = head, head.layer
 
     @staticmethod
     def supports(config: Any) -> bool:
         """Whether this engine can run a model of this transformers configuration."""
         return gemma3.supports(config) and config.num_key_value_heads == 1
 
-    def _run_prefix(self, ids: Tensor) -> Layers:
-        kept: Layers = []
+    def _run_prefix(self, ids: Tensor) -> Prefix:
+        state = Prefix([], gemma3.embedded(self.weights, ids.to(self.device)))
+        self._run_prefix_to(state, self.exit_layer or self.layers)
+        return state
+
+    def _run_prefix_to(self, state: Prefix, layer: int) -> None:
+        """Run the layers of the prefix that are not run yet, up to ``layer`` of them in all."""
 
         def attend(_: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-            kept.append((k[0, 0], v[0, 0]))
+            state.layers.append((k[0, 0], v[0, 0]))
             return own_attention(q, k, v, self.weights.scale, mask)
 
-        gemma3.hidden_states(self.weights, ids.to(self.device), attend=attend)
-        return kept
+        missing = range(len(state.layers), layer)
+        state.residual = gemma3.run_layers(self.weights, state.residual, missing, attend=attend)
 
-    def _run_products(self, state: Layers, ids: Tensor, last: Tensor) -> Tensor:
-        def attend(index: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-            return prefix_attention(q, k, v, self.weights.scale, mask, *state[index])
+    def _run_products(self, state: Prefix, ids: Tensor, last: Tensor) -> Tensor:
+        return self._run_to_the_end(state, gemma3.embedded(self.weights, ids.to(self.device)), 0, last)
 
-        start = state[0][0].shape[0]
-        hidden = gemma3.hidden_states(
-            self.weights, ids.to(self.device), last=last.to(self.device), start=start, attend=attend
+    def _run_first(self, state: Prefix, ids: Tensor, last: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+        assert self._exit is not None, "no early exit"
+        last = last.to(self.device)
+        residual = self._run_layers(
+            state,
+            gemma3.embedded(self.weights, ids.to(self.device)),
+            range(self._exit.layer),
+            None if keep else last,
         )
+        ends = residual[torch.arange(len(last), device=self.device), last] if keep else residual[:, 0]
+        return self._exit.logits(ends, self.weights.epsilon), residual
+
+    def _run_rest(self, state: Prefix, residual: Tensor, last: Tensor) -> Tensor:
+        assert self._exit is not None, "no early exit"
+        return self._run_to_the_end(state, residual, self._exit.layer, last)
+
+    def _run_to_the_end(self, state: Prefix, residual: Tensor, layer: int, last: Tensor) -> Tensor:
+        self._run_prefix_to(state, self.layers)
+        residual = self._run_layers(state, residual, range(layer, self.layers), last.to(self.device))
+        hidden = gemma3.rms_norm(residual[:, 0], self.weights.norm, self.weights.epsilon)
         return hidden @ self.label_rows.T
+
+    def _run_layers(self, state: Prefix, residual: Tensor, layers: range, last: Tensor | None) -> Tensor:
+        """Layers of products after the prefix."""
+
+        def attend(index: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+            return prefix_attention(q, k, v, self.weights.scale, mask, *state.layers[index])
+
+        start = state.residual.shape[1]
+        return gemma3.run_layers(self.weights, residual, layers, last=last, start=start, attend=attend)
 
 
 def own_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:

@@ -31,6 +31,8 @@ class LibraryEngine(Engine[Layers]):
         self.model = model
         self.device = model.device
         self.label_rows: Tensor = model.get_output_embeddings().weight[list(label_ids)].detach().float()
+        self.layers = int(model.config.num_hidden_layers)
+        self.answers = len(label_ids)
 
     def _run_prefix(self, ids: Tensor) -> Layers:
         cache: Any = DynamicCache(config=self.model.config)

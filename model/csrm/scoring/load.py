@@ -20,9 +20,12 @@ from transformers.utils.logging import disable_progress_bar
 from csrm.errors import BaseModelError, BundleError
 from csrm.prompt import PromptEncoder, PromptLimits, PromptTemplate
 from csrm.scoring.base import prepare_base
-from csrm.scoring.engine import Engine
+from csrm.scoring.engine import Engine, softmax
+from csrm.scoring.exit import read_exit
 from csrm.scoring.lean import LeanGemma3Engine
 from csrm.scoring.library import LibraryEngine
+from csrm.scoring.pace import Pace
+from csrm.scoring.walk import label_logits
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +52,22 @@ def load_engine(
     *,
     precision: Precision = "auto",
     device: str | None = None,
+    early_exit: tuple[Path, int] | None = None,
 ) -> Loaded:
     """Load the weights and choose the fastest engine that agrees with the library.
 
+    Args:
+        base: as for ``prepare_base``.
+        adapter: folder of the adapter, if any.
+        template: the words of the prompt.
+        limits: of the prompt's parts.
+        precision: ``auto`` measures.
+        device: the GPU where there is one, if null.
+        early_exit: file of the exit's head and the number of layers before it; only a lean pass can have one.
+
     Raises:
         BaseModelError: the base weights cannot be had or read.
-        BundleError: the adapter is for another base, or an answer is not one token of it.
+        BundleError: the adapter or the exit's head is for another base, or an answer is not one token of it.
     """
     folder = prepare_base(base)
     disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -80,6 +93,11 @@ def load_engine(
         lean = LeanGemma3Engine(model, encoder.label_ids, dtype)
         difference = _difference(lean, LibraryEngine(model, encoder.label_ids), encoder)
         if difference <= MAX_DIFFERENCE[dtype]:
+            if early_exit is not None:
+                file, layer = early_exit
+                hidden = lean.label_rows.shape[1]
+                lean.add_exit(read_exit(file, layer, hidden=hidden, layers=lean.layers, device=where))
+            lean.pace = Pace()  # the first batches told of cold memory, not of this machine
             return Loaded(lean, encoder, name)
         warning = f"the lean pass differs by {difference:.3g} from the library: the library path is used"
         log.warning(warning)
@@ -121,11 +139,6 @@ def _difference(lean: Engine[Any], library: Engine[Any], encoder: PromptEncoder)
     products = encoder.products(["case", "Funda de silicona para móvil, negra, 6,1 pulgadas", "ケース " * 12])
     return float(
         np.abs(
-            _softmax(lean.label_logits(prefix, products)) - _softmax(library.label_logits(prefix, products))
+            softmax(label_logits(lean, prefix, products)) - softmax(label_logits(library, prefix, products))
         ).max()
     )
-
-
-def _softmax(logits: Any) -> Any:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)

@@ -50,7 +50,7 @@ def test_a_broken_manifest_names_its_fault(content: str, named: str, tmp_path: P
 def test_judgments_come_in_the_order_asked(bundle: Path) -> None:
     model = RelevanceModel.load(bundle, precision="fp32")
     products = ["red case", "blue phone " * 20, "red case"]
-    judged = model.judge("case", products, locale="ko")
+    judged = model.judge("case", products, locale="ko").results
     assert [judgment.index for judgment in judged] == [0, 1, 2]
     for judgment in judged:
         assert sum(judgment.grades.model_dump().values()) == pytest.approx(1, abs=1e-5)
@@ -61,8 +61,8 @@ def test_judgments_come_in_the_order_asked(bundle: Path) -> None:
 
 def test_a_threshold_of_the_request_wins(bundle: Path) -> None:
     model = RelevanceModel.load(bundle, precision="fp32")
-    assert model.judge("case", ["x"], threshold=0.0)[0].decision == "remove"
-    assert model.judge("case", ["x"], threshold=1.0)[0].decision == "keep"
+    assert model.judge("case", ["x"], threshold=0.0).results[0].decision == "remove"
+    assert model.judge("case", ["x"], threshold=1.0).results[0].decision == "keep"
 
 
 @pytest.mark.parametrize(

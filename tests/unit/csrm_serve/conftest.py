@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import pytest
 from fastapi.testclient import TestClient
 
 from csrm.errors import DeadlineExceededError
-from csrm.wire import GradeProbabilities, Judgment
+from csrm.model import Judged
+from csrm.wire import GradeProbabilities, Judgment, Level
 from csrm_serve.api import create_api
 from csrm_serve.messages import Knowledge, PartState, Scored, ScoringJob
 from csrm_serve.scoring_queue import ScoringQueue
@@ -21,7 +22,10 @@ from csrm_serve.service import RelevanceService
 
 
 class WordModel:
-    """Relevant when a product shares a word with the query; takes ``seconds_each`` a product."""
+    """Relevant when a product shares a word with the query; takes ``seconds_each`` a product, one a step.
+
+    At level fast it judges by the query's first word alone; balanced, the first product by all words.
+    """
 
     name = "words@1"
     engine_name = "words"
@@ -31,12 +35,13 @@ class WordModel:
     def __init__(self, seconds_each: float = 0.0) -> None:
         self.seconds_each = seconds_each
         self.judged: list[str] = []
+        self.steps: list[str] = []
         self.knowledge: list[str] = []
 
     def threshold(self, locale: str | None) -> float:
         return 0.4 if locale == "ko" else 0.5
 
-    def judge(
+    def judging(
         self,
         query: str,
         products: Sequence[str],
@@ -44,20 +49,26 @@ class WordModel:
         locale: str | None = None,
         knowledge: Sequence[str] = (),
         threshold: float | None = None,
+        level: Level | None = None,
         deadline: float | None = None,
+        partial: bool = False,
         timings: dict[str, float] | None = None,
-    ) -> list[Judgment]:
+    ) -> Generator[None, None, Judged]:
         self.judged.append(query)
         self.knowledge = list(knowledge)
         limit = self.threshold(locale) if threshold is None else threshold
+        words, level = query.lower().split(), level or "full"
         judgments = []
         for index, product in enumerate(products):
             if self.seconds_each:
                 time.sleep(self.seconds_each)
+            self.steps.append(query)
             if deadline is not None and time.monotonic() > deadline:
+                if partial and judgments:
+                    break
                 raise DeadlineExceededError("The deadline passed between two products.")
-            shared = set(query.lower().split()) & set(product.lower().split())
-            exact = len(shared) / len(query.split())
+            asked = words if level == "full" or (level == "balanced" and index == 0) else words[:1]
+            exact = len(set(asked) & set(product.lower().split())) / len(asked)
             judgments.append(
                 Judgment(
                     index=index,
@@ -67,9 +78,11 @@ class WordModel:
                     decision="remove" if 1 - exact > limit else "keep",
                 )
             )
+            yield
         if timings is not None:
             timings |= {"tokenise": 0.1, "prefix": 0.2, "products": 0.3}
-        return judgments
+        deep = {"full": len(judgments), "balanced": 1, "fast": 0}[level]
+        return Judged(judgments, level, limit, deep)
 
 
 class QueueScorer:

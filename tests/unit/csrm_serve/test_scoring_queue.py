@@ -1,14 +1,16 @@
-"""The queue of a scorer replica: in order, one at a time, and no work for who does not want it any more."""
+"""The queue of a scorer replica: in turns of one batch, and no work for who does not want it any more."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Generator
+from dataclasses import replace
 
 import pytest
 
 from csrm.errors import BundleError, DeadlineExceededError
-from csrm.wire import Judgment
+from csrm.model import Judged
 from csrm_serve.messages import ScoringJob
 from csrm_serve.scoring_queue import FIRST_QUERY, ScoringQueue
 
@@ -26,16 +28,17 @@ def test_a_queue_has_judged_a_query_before_it_exists(model: WordModel) -> None:
 
 
 def test_a_model_without_numbers_makes_no_queue(model: WordModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*args: object, **kwargs: object) -> list[Judgment]:
-        judgments = WordModel.judge(model, *args, **kwargs)  # type: ignore[arg-type]
-        return [one.model_copy(update={"score": float("nan")}) for one in judgments]
+    def broken(*args: object, **kwargs: object) -> Generator[None, None, Judged]:
+        judged = yield from WordModel.judging(model, *args, **kwargs)  # type: ignore[arg-type]
+        nothing = [one.model_copy(update={"score": float("nan")}) for one in judged.results]
+        return replace(judged, results=nothing)
 
-    monkeypatch.setattr(model, "judge", broken)
+    monkeypatch.setattr(model, "judging", broken)
     with pytest.raises(BundleError, match="gives no numbers"):
         ScoringQueue(model)
 
 
-async def test_jobs_run_in_order_and_one_at_a_time(model: WordModel) -> None:
+async def test_jobs_begin_in_order_and_run_one_batch_at_a_time(model: WordModel) -> None:
     queue = ScoringQueue(model)
     model.seconds_each = 0.02
     began = time.perf_counter()
@@ -67,6 +70,62 @@ async def test_a_caller_that_goes_away_takes_its_job_along(model: WordModel) -> 
     await first
     await queue.run(job("next"))
     assert model.judged[1:] == ["first", "next"]
+
+
+async def test_a_caller_that_goes_away_ends_its_job_between_two_batches(model: WordModel) -> None:
+    queue = ScoringQueue(model)
+    model.seconds_each = 0.02
+    gone = asyncio.create_task(queue.run(job("gone", products=500)))
+    await asyncio.sleep(0.1)
+    gone.cancel()
+    await queue.run(job("next"))
+    assert 0 < model.steps.count("gone") < 20
+
+
+async def test_two_hundred_callers_that_hang_up_leave_a_queue_that_works(model: WordModel) -> None:
+    queue = ScoringQueue(model)
+    model.seconds_each = 0.01
+    calls = [asyncio.create_task(queue.run(job(f"q{number}", products=50))) for number in range(200)]
+    await asyncio.sleep(0.05)
+    for call in calls:
+        call.cancel()
+    began = time.perf_counter()
+    answer = await queue.run(job("next"))
+    assert len(answer.results) == 1
+    assert time.perf_counter() - began < 1.0
+
+
+async def test_a_large_job_does_not_keep_a_small_one_waiting(model: WordModel) -> None:
+    queue = ScoringQueue(model)
+    model.seconds_each = 0.005
+    large = asyncio.create_task(queue.run(job("large", products=100)))
+    await asyncio.sleep(0.05)
+    began = time.perf_counter()
+    await queue.run(job("small", products=5))
+    assert time.perf_counter() - began < 0.2 and not large.done()
+    assert len((await large).results) == 100
+
+
+async def test_who_has_to_hand_in_comes_before_who_has_time(model: WordModel) -> None:
+    queue = ScoringQueue(model)
+    model.seconds_each = 0.02
+    patient = [asyncio.create_task(queue.run(job(f"patient {number}", products=30))) for number in range(4)]
+    await asyncio.sleep(0.1)
+    began = time.perf_counter()
+    hasty = await queue.run(replace(job("hasty", products=50, deadline_s=0.4), partial=True))
+    assert time.perf_counter() - began < 0.4
+    assert 0 < len(hasty.results) < 50
+    assert [one["index"] for one in hasty.results] == list(range(len(hasty.results)))
+    for one in patient:
+        assert len((await one).results) == 30
+
+
+async def test_a_job_says_its_level_or_gets_the_queues(model: WordModel) -> None:
+    queue = ScoringQueue(model, level="fast")
+    own = await queue.run(job("q", products=3))
+    asked = await queue.run(replace(job("q", products=3), level="balanced"))
+    assert (own.level, own.all_layers) == ("fast", 0)
+    assert (asked.level, asked.all_layers) == ("balanced", 1)
 
 
 async def test_the_queue_knows_how_long_the_running_job_takes(model: WordModel) -> None:

@@ -17,6 +17,8 @@ from csrm.scoring.batching import batches
 from csrm.scoring.engine import NotFiniteError
 from csrm.scoring.lean import LeanGemma3Engine
 from csrm.scoring.library import LibraryEngine
+from csrm.scoring.pace import Clock, Pace
+from csrm.scoring.walk import label_logits, through, walk
 
 LABELS = (259, 260, 261, 262)
 PREFIX = [1, 20, 30, 40, 50]
@@ -34,7 +36,7 @@ def plain(base: Path) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["gemma3", "qwen3", "qwen2", "llama"])
 def test_library_engine_gives_the_plain_logits(kind: str, tiny_bases: dict[str, Path]) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_bases[kind], dtype=torch.float32).eval()
-    assert LibraryEngine(model, LABELS).label_logits(PREFIX, PRODUCTS) == pytest.approx(
+    assert label_logits(LibraryEngine(model, LABELS), PREFIX, PRODUCTS) == pytest.approx(
         plain(tiny_bases[kind]), abs=1e-4
     )
 
@@ -42,8 +44,8 @@ def test_library_engine_gives_the_plain_logits(kind: str, tiny_bases: dict[str, 
 def test_lean_engine_gives_the_plain_logits(tiny_bases: dict[str, Path]) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_bases["gemma3"], dtype=torch.float32).eval()
     engine = LeanGemma3Engine(model, LABELS, torch.float32)
-    assert engine.label_logits(PREFIX, PRODUCTS) == pytest.approx(plain(tiny_bases["gemma3"]), abs=1e-4)
-    assert engine.label_logits(PREFIX, PRODUCTS[:1]) == pytest.approx(
+    assert label_logits(engine, PREFIX, PRODUCTS) == pytest.approx(plain(tiny_bases["gemma3"]), abs=1e-4)
+    assert label_logits(engine, PREFIX, PRODUCTS[:1]) == pytest.approx(
         plain(tiny_bases["gemma3"])[:1], abs=1e-4
     )
 
@@ -60,25 +62,30 @@ def engine(tiny_bases: dict[str, Path]) -> LibraryEngine:
 
 def test_a_passed_deadline_stops_the_work(engine: LibraryEngine) -> None:
     with pytest.raises(DeadlineExceededError):
-        engine.label_logits(PREFIX, PRODUCTS, deadline=time.monotonic() - 1)
+        through(walk(engine, PREFIX, PRODUCTS, clock=Clock(Pace(), time.monotonic() - 1)))
 
 
 def test_broken_weights_are_named(engine: LibraryEngine) -> None:
     with torch.no_grad():
         engine.model.model.norm.weight.fill_(float("nan"))
     with pytest.raises(NotFiniteError):
-        engine.label_logits(PREFIX, PRODUCTS)
+        label_logits(engine, PREFIX, PRODUCTS)
 
 
 def test_timings_are_filled(engine: LibraryEngine) -> None:
     timings: dict[str, float] = {}
-    engine.label_logits(PREFIX, PRODUCTS, timings=timings)
+    through(walk(engine, PREFIX, PRODUCTS, timings=timings))
     assert set(timings) == {"prefix", "products"}
 
 
-@given(st.lists(st.integers(1, 400)), st.integers(1, 2000))
-def test_batches_hold_every_row_once_within_the_budget(lengths: list[int], budget: int) -> None:
-    cut = list(batches(lengths, budget))
+@given(st.lists(st.integers(1, 400)), st.integers(1, 2000), st.none() | st.integers(1, 20))
+def test_batches_hold_every_row_once_within_the_budget(
+    lengths: list[int], budget: int, within: int | None
+) -> None:
+    cut = list(batches(lengths, budget, within=within))
     assert sorted(i for rows in cut for i in rows) == list(range(len(lengths)))
     for rows in cut:
         assert len(rows) == 1 or len(rows) * max(lengths[i] for i in rows) <= budget
+    if within is not None:
+        neighbours = [i // within for rows in cut for i in rows]
+        assert neighbours == sorted(neighbours), "the order holds by and large"

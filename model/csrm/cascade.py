@@ -1,0 +1,120 @@
+"""The cascade's rule: which products the first layers are not sure enough of, so that they go through all layers.
+
+Knows irrelevance, scores and labels; knows no model. Applying needs nothing heavy; fitting needs the ``train`` extra.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from csrm.calibration import Floats, logit
+from csrm.errors import InputError, MissingExtraError
+
+Mask = NDArray[np.bool_]
+
+EVERYTHING = 100.0
+"""A margin in logits that no product lies beyond."""
+
+_STEPS = 26
+
+
+class ExitRule(BaseModel):
+    """A product goes on through all layers when its early irrelevance lies near the threshold, or when it is a
+    contender for the page. The rule that was never fitted lets every product go on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    below: float = Field(
+        default=EVERYTHING, ge=0, description="Logits under the threshold from which on a product goes on."
+    )
+    above: float = Field(
+        default=EVERYTHING, ge=0, description="Logits over the threshold up to which it does."
+    )
+    page: int = Field(
+        default=10, ge=0, description="So many products with the best early scores go on if they may be kept."
+    )
+
+    def goes_on(self, irrelevance: Floats, scores: Floats, threshold: float) -> Mask:
+        """Which products of one query go on, (n,).
+
+        Args:
+            irrelevance: calibrated, of the early exit, (n,).
+            scores: of the early exit, (n,).
+            threshold: irrelevance above which a product is removed.
+        """
+        distance = logit(irrelevance) - logit(threshold)
+        chosen = np.asarray((distance >= -self.below) & (distance <= self.above))
+        best = np.argsort(-scores, kind="stable")
+        chosen[best[distance[best] <= self.above][: self.page]] = True
+        return chosen
+
+
+def fit_rule(
+    early: Floats,
+    full: Floats,
+    thresholds: Floats,
+    is_defect: Mask,
+    *,
+    max_auc_loss: float = 0.005,
+    max_removed_loss: float = 0.01,
+    page: int = 10,
+) -> ExitRule:
+    """The rule that lets the fewest products go on while the answers stay nearly as good as those of all layers.
+
+    Against irrelevance by all layers alone, the mixed one loses at most ``max_auc_loss`` of the ROC-AUC of relevant
+    against irrelevant and at most ``max_removed_loss`` of the share of irrelevant products removed, and removes no
+    more relevant products, so that the promise of the threshold holds. The page's contenders are not counted: rows
+    hold a few products a query, where a window holds a hundred; with them, more go on and nothing gets worse.
+
+    Args:
+        early: calibrated irrelevance by the early exit of clean rows, (n,).
+        full: the same by all layers, (n,).
+        thresholds: irrelevance above which each row's product is removed, (n,).
+        is_defect: whether its label is C or I, (n,).
+        max_auc_loss: most that the ROC-AUC may fall.
+        max_removed_loss: most that the share of removed irrelevant products may fall.
+        page: as in ``ExitRule``.
+
+    Raises:
+        InputError: all rows are of one class.
+    """
+    if is_defect.all() or not is_defect.any():
+        raise InputError(
+            "The cascade needs relevant (E, S) and irrelevant (C, I) rows: all rows are of one kind."
+        )
+    distance = logit(early) - logit(thresholds)
+
+    def figures(irrelevance: Floats) -> tuple[float, float, int]:
+        removed = irrelevance > thresholds
+        return _auc(irrelevance, is_defect), float(removed[is_defect].mean()), int(removed[~is_defect].sum())
+
+    auc, removed, lost = figures(full)
+    margins = list(product(_margins(-distance), _margins(distance)))
+    masks = {margin: np.asarray((distance >= -margin[0]) & (distance <= margin[1])) for margin in margins}
+    for below, above in sorted(margins, key=lambda margin: int(masks[margin].sum())):
+        mixed = figures(np.where(masks[below, above], full, early))
+        if mixed[0] >= auc - max_auc_loss and mixed[1] >= removed - max_removed_loss and mixed[2] <= lost:
+            return ExitRule(below=below, above=above, page=page)
+    return ExitRule(page=page)
+
+
+def _margins(distance: Floats) -> list[float]:
+    """Margins to try: none, evenly many rows more with each, and all."""
+    beyond = distance[distance > 0]
+    steps = np.quantile(beyond, np.linspace(0, 1, _STEPS)).tolist() if len(beyond) else []
+    return [0.0, *(round(step, 4) for step in steps), EVERYTHING]
+
+
+def _auc(irrelevance: Floats, is_defect: Mask) -> float:
+    """Area under the ROC curve: the Mann-Whitney statistic, ties counting half."""
+    try:
+        from scipy.stats import rankdata
+    except ImportError as error:
+        raise MissingExtraError("scipy", "train") from error
+    defects = int(is_defect.sum())
+    ranks = float(rankdata(irrelevance)[is_defect].sum())
+    return (ranks - defects * (defects + 1) / 2) / (defects * (len(is_defect) - defects))

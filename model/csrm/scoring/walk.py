@@ -1,0 +1,146 @@
+"""The walk over a query's products: in which batches, how deep, and until when.
+
+    first layers of those never seen  ->  who goes on?  ->  all layers of those, in their order
+
+Knows engines by their interface, lengths and clocks; knows no architecture, no prompt and no calibration. A walk is
+a generator that pauses after every batch, so that several queries can take turns on one engine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from csrm.prompt import GRADES
+from csrm.scoring.batching import batches
+from csrm.scoring.engine import Engine, Logits
+from csrm.scoring.pace import BATCH_TOKENS, Clock
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+"""Work in parts of one batch each; its value is the result."""
+
+NEIGHBOURS = 64
+"""Where time may run out, products are brought together by length only within so many neighbours."""
+
+
+@dataclass(slots=True)
+class Walked:
+    """What a walk found; rows that were not run are NaN."""
+
+    early: Logits
+    full: Logits
+
+
+def walk(
+    engine: Engine[Any],
+    prefix: Sequence[int],
+    products: Sequence[Sequence[int]],
+    *,
+    early: Sequence[int] = (),
+    go_on: Callable[[Logits], Sequence[int]] | None = None,
+    keep: bool = True,
+    clock: Clock | None = None,
+    timings: dict[str, float] | None = None,
+) -> Steps[Walked]:
+    """Run products through the first layers, and those that are to go on through all.
+
+    Args:
+        engine: with an early exit where ``early`` names any.
+        prefix: token ids of the query's part.
+        products: token ids of each product, suffix included, the most important first.
+        early: products whose first layers are run before any other's later ones.
+        go_on: from the early logits (n, 4), NaN where none were run, to the products that all layers are run for,
+            the most important first; all products where null.
+        keep: whether products of ``early`` may go on, so that their residuals must be kept.
+        clock: the time there is; all the time in the world where null.
+        timings: filled with milliseconds of ``prefix``, ``products`` and, as a part of these, ``early``.
+
+    Raises:
+        DeadlineExceededError: the deadline passed, and a partial answer is not wanted; checked before every batch.
+        NotFiniteError: a logit is not a finite number.
+    """
+    clock = clock or Clock(engine.pace)
+    spent = {"prefix": 0.0, "early": 0.0, "later": 0.0}
+    found = Walked(_unknown(len(products), len(GRADES)), _unknown(len(products), engine.answers))
+    lengths = [len(ids) for ids in products]
+    residuals: dict[int, Tensor] = {}
+    first = engine.exit_layer or 0
+    started = time.perf_counter()
+    state = engine.prefix(prefix)
+    spent["prefix"] = time.perf_counter() - started
+
+    def run_first(rows: Sequence[int], keep: bool) -> None:
+        found.early[rows], kept = engine.early(state, [products[i] for i in rows], keep=keep)
+        residuals.update(zip(rows, kept, strict=keep))
+
+    for rows in _in_time(early, lengths, first, clock):
+        started = time.perf_counter()
+        run_first(rows, keep)
+        seconds = time.perf_counter() - started
+        engine.pace.learn(_tokens(rows, lengths), first, seconds)
+        spent["early"] += seconds
+        yield
+
+    chosen = range(len(products)) if go_on is None else go_on(found.early)
+    begun = sum(row in residuals for row in chosen)
+    layers = engine.layers - (first if begun * 2 > len(chosen) else 0)
+    for rows in _in_time(chosen, lengths, layers, clock):
+        started = time.perf_counter()
+        if residuals.keys().isdisjoint(rows):
+            found.full[rows] = engine.full(state, [products[i] for i in rows])
+        else:
+            if missing := [row for row in rows if row not in residuals]:
+                run_first(missing, True)
+            found.full[rows] = engine.rest(state, [residuals.pop(row) for row in rows])
+        seconds = time.perf_counter() - started
+        engine.pace.learn(_tokens(rows, lengths), layers, seconds)
+        spent["later"] += seconds
+        yield
+
+    if timings is not None:
+        timings["prefix"] = spent["prefix"] * 1e3
+        timings["products"] = (spent["early"] + spent["later"]) * 1e3
+        if len(early):
+            timings["early"] = spent["early"] * 1e3
+    return found
+
+
+def through(steps: Steps[T]) -> T:
+    """The result of some work, without a pause."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def label_logits(engine: Engine[Any], prefix: Sequence[int], products: Sequence[Sequence[int]]) -> Logits:
+    """Logits (n, answers) of all products through all layers."""
+    return through(walk(engine, prefix, products)).full
+
+
+def _in_time(rows: Sequence[int], lengths: Sequence[int], layers: int, clock: Clock) -> Iterator[list[int]]:
+    """Batches of rows as long as there is time for them; a batch is cut short where not all of it fits."""
+    chosen = [lengths[row] for row in rows]
+    within = None if clock.ample(sum(chosen), layers) else NEIGHBOURS
+    for batch in batches(chosen, BATCH_TOKENS, within=within):
+        while batch:
+            if not (fits := clock.fitting([chosen[i] for i in batch], layers)):
+                return
+            yield [rows[i] for i in batch[:fits]]
+            batch = batch[fits:]
+
+
+def _tokens(rows: Sequence[int], lengths: Sequence[int]) -> int:
+    return len(rows) * max(lengths[row] for row in rows)
+
+
+def _unknown(n: int, answers: int) -> Logits:
+    return np.full((n, answers), np.nan, dtype=np.float32)
