@@ -1,0 +1,111 @@
+"""Self-distillation on a tiny random model: folds, mixed labels, rounds that a kill does not lose."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from csrm.training.data import TrainingRow
+from csrm.training.distillation import folds_of, mixed
+from csrm.training.recipe import Recipe
+from csrm.training.run import train
+from csrm.training.trainer import Progress
+
+GRADE_OF = {"red case": "E", "blue case": "S", "case glue": "C", "garden gnome": "I"}
+
+
+def row(query: str, query_en: str | None = None) -> TrainingRow:
+    return TrainingRow(query=query, title="t", label="E", locale="en", query_en=query_en)
+
+
+def test_a_rewritten_query_is_in_the_fold_of_its_origin() -> None:
+    rows = [row(f"query {i}") for i in range(50)] + [row(f"consulta {i}", f"Query  {i}") for i in range(50)]
+    folds = folds_of(rows, 4)
+    assert folds[:50].tolist() == folds[50:].tolist()
+    assert set(folds.tolist()) == {0, 1, 2, 3}
+
+
+def test_labels_and_teachers_are_mixed() -> None:
+    given = np.array([[1, 0, 0, 0], [1, 0, 1, 1], [1, 1, 1, 1]], dtype=np.float32)
+    found = np.array([[0.2, 0.8, 0, 0], [0.3, 0.4, 0.3, 0], [0.1, 0.2, 0.3, 0.4]], dtype=np.float32)
+    targets = mixed(given, found, 0.5)
+    assert targets[0] == pytest.approx([0.6, 0.4, 0, 0])
+    assert targets[1] == pytest.approx([0.5, 0, 0.5, 0])  # one of several: the teachers' word among them
+    assert targets[2] == pytest.approx(found[2])  # no label: the teachers' word
+    assert targets.sum(axis=1) == pytest.approx([1, 1, 1])
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny_bases: dict[str, Path]) -> Recipe:
+    lines = []
+    for i in range(24):
+        for title, label in GRADE_OF.items():
+            wrong = "I" if i == 3 and label == "E" else label
+            lines.append({"query": f"case {i}", "title": f"{title} {i}", "label": wrong, "locale": "en"})
+    lines.append(
+        {"query": "case 5", "title": "nobody said", "label": "ESCI", "locale": "en", "label_by": "none"}
+    )
+    lines.append({"query": "case 6", "title": "blue case z", "is_substitute": True, "locale": "en"})
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    dev = [
+        {"query": f"cover {i}", "title": f"{t} {i}", "label": g, "locale": "en"}
+        for i in range(6)
+        for t, g in GRADE_OF.items()
+    ]
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps(line) + "\n" for line in dev))
+    (tmp_path / "text.jsonl").write_text(json.dumps({"en": "red", "es": "rojo"}) + "\n")
+    return Recipe.model_validate(
+        {
+            "name": "tiny",
+            "base": str(tiny_bases["gemma3"]),
+            "batch_tokens": 512,
+            "dev": ["dev.jsonl"],
+            "annotators": True,
+            "exit": {"layer": 1},
+            "distillation": {"folds": 2, "rounds": 2},
+            "stages": [
+                {"name": "language", "translation": {"sources": ["text.jsonl"], "share": 1}},
+                {
+                    "name": "grades",
+                    "epochs": 2,
+                    "learning_rate": 3e-3,
+                    "sources": [{"path": "train.jsonl"}],
+                    "translation": {"sources": ["text.jsonl"], "share": 0.2},
+                },
+            ],
+        }
+    )
+
+
+def test_rounds_are_reported_and_a_killed_run_ends_the_same(recipe: Recipe, tmp_path: Path) -> None:
+    whole = train(recipe, tmp_path / "whole", [tmp_path])
+    first = json.loads((tmp_path / "whole/distillation/round-1/labels.json").read_text())
+    assert first["labelled"] == 24 * 4 + 1
+    assert 0 <= first["changed_share"] <= 1
+    assert sum(first["kinds"].values()) == first["changed"]
+    head = load_file(whole / "exit.safetensors")
+    assert head["norm"].shape == (32,)
+    assert head["rows"].shape == (4, 32)
+
+    class KilledError(Exception):
+        pass
+
+    steps: list[Progress] = []
+
+    def kill(progress: Progress) -> None:
+        steps.append(progress)
+        if len(steps) == 40:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(recipe, tmp_path / "killed", [tmp_path], on_step=kill)
+    done = list((tmp_path / "killed/distillation").glob("round-*/teacher-*/grades.npz"))
+    assert done, "the kill came after the first teacher"
+    resumed = train(recipe, tmp_path / "killed", [tmp_path])
+    for name in ("adapter_model.safetensors", "exit.safetensors"):
+        a, b = load_file(whole / name), load_file(resumed / name)
+        assert all(bool((a[key] == b[key]).all()) for key in a)
