@@ -1,16 +1,33 @@
-"""``csrm evaluate``: figures of a bundle on labelled rows."""
+"""``csrm evaluate``: figures of a bundle, or of what a user would pick instead, on labelled rows."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from csrm.evaluation.run import Scored
+    from csrm.evaluation.scorers import Scorer
+    from csrm.training.data import LabelledPair
 
 
 def evaluate(
     data: Annotated[list[Path], typer.Option(help="Labelled rows (JSONL); may be given several times.")],
     bundle: Annotated[str, typer.Option(help="Name or folder of a bundle.")] = "default",
+    scorer: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure this in place of the bundle: overlap, embedding, zero-shot (the bundle's base and prompt "
+            "without adapter), another bundle, or a folder or hub id of a yes/no reranker."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Also measure this scorer, and show the difference with its interval.")
+    ] = None,
     knowledge: Annotated[
         bool,
         typer.Option(help="Tell the model what the bundle's knowledge says of each query, as in serving."),
@@ -18,51 +35,49 @@ def evaluate(
     json_out: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(help="Folder for two plots: defects removed against relevant lost, and reliability."),
+    ] = None,
 ) -> None:
-    """Measure a bundle: ROC-AUC, relevant kept and defects removed at its thresholds."""
+    """Measure a bundle on labelled pairs: how well it tells grades apart, and what its thresholds do."""
     import json
 
-    import numpy as np
     from rich.console import Console
-    from rich.table import Table
 
-    from csrm.evaluation.grading import bundle_knowledge, grade_rows
-    from csrm.evaluation.report import report
-    from csrm.model import RelevanceModel
-    from csrm.training.data import read_pairs
+    from csrm.evaluation.run import read_files, results
+    from csrm.evaluation.scorers import load_scorer
+    from csrm_cli.evaluation_tables import difference_table, report_table
 
-    files = {path: read_pairs(path) for path in data}
+    files = read_files(data)
     rows = [row for part in files.values() for row in part]
-    model = RelevanceModel.load(bundle)
-    grades = grade_rows(model, rows, bundle_knowledge(model.bundle) if knowledge else None)
-    irrelevance = model.irrelevance(grades)
-    thresholds = np.array([model.threshold(row.locale) for row in rows])
-
-    def figures(chosen: list[bool]) -> dict[str, Any]:
-        mask = np.array(chosen)
-        labels = [row.label for row, wanted in zip(rows, chosen, strict=True) if wanted]
-        return report(grades[mask], irrelevance[mask], labels, thresholds[mask])
-
-    origin = [path for path, part in files.items() for _ in part]
-    result = {
-        "files": {
-            f"{path.parent.name}/{path.stem}": figures([source == path for source in origin])
-            for path in files
-        },
-        "locales": {
-            locale: figures([row.locale == locale for row in rows])
-            for locale in sorted({row.locale for row in rows})
-        },
-        "all": figures([True] * len(rows)),
-    }
-    table = Table(
-        "", "rows", "AUC E", "AUC E+S", "relevant kept", "defects removed", "at 2 % loss", title=model.name
-    )
-    for name, part in [*result["files"].items(), *result["locales"].items(), ("all", result["all"])]:
-        cut = part["at_threshold"]
-        at_2pct = part["at_2pct"]["defects_removed"]
-        shown = (part["auc_e"], part["auc_es"], cut["relevant_kept"], cut["defects_removed"], at_2pct)
-        table.add_row(name, str(part["n"]), *("-" if figure is None else f"{figure:.3f}" for figure in shown))
-    Console().print(table)
+    one = _scored(load_scorer(scorer or bundle, bundle=bundle, knowledge=knowledge), rows)
+    other = None
+    if against is not None:
+        other = _scored(load_scorer(against, bundle=bundle, knowledge=knowledge), rows)
+    result = results(files, one, other)
+    console = Console()
+    console = console if console.is_terminal else Console(width=160)
+    console.print(report_table(result))
+    if other is not None:
+        console.print(report_table(result["against"]))
+        console.print(difference_table(result))
     if json_out is not None:
         json_out.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if plots is not None:
+        from csrm.evaluation.plots import save_plots
+
+        for path in save_plots(plots, files, [one] if other is None else [one, other]):
+            typer.echo(path)
+
+
+def _scored(scorer: Scorer, rows: Sequence[LabelledPair]) -> Scored:
+    """The scorer's numbers, with a bar while it works."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from csrm.evaluation.run import scored
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(scorer.name, total=len(rows))
+        return scored(scorer, rows, lambda count: bar.advance(task, count))

@@ -36,7 +36,11 @@ def bundle_knowledge(bundle: Bundle) -> Knowledge | None:
 
 
 def grade_rows(
-    model: RelevanceModel, rows: Sequence[LabelledPair], knowledge: Knowledge | None = None
+    model: RelevanceModel,
+    rows: Sequence[LabelledPair],
+    knowledge: Knowledge | None = None,
+    *,
+    on_graded: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Grade probabilities (n, 4) of rows, in their order; each query's prefix is run once.
 
@@ -44,6 +48,7 @@ def grade_rows(
         model: grades.
         rows: labelled pairs; the labels are not looked at.
         knowledge: asked once a query; none where null.
+        on_graded: called after each query with the number of its rows.
     """
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
@@ -52,4 +57,6 @@ def grade_rows(
     for (locale, query), members in groups.items():
         lines = knowledge(query, locale) if knowledge else ()
         grades[members] = model.grade(query, [rows[i].title for i in members], locale=locale, knowledge=lines)
+        if on_graded:
+            on_graded(len(members))
     return grades

@@ -34,9 +34,9 @@ class NgramIndex:
         postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
         sizes = np.ones(self._count, dtype=np.float32)
         for number, text in enumerate(texts):
-            grams = Counter(_grams(text))
-            sizes[number] = max(len(grams), 1)
-            for gram, times in grams.items():
+            counted = Counter(grams(text))
+            sizes[number] = max(len(counted), 1)
+            for gram, times in counted.items():
                 postings[gram].append((number, times))
         norms = np.zeros(self._count, dtype=np.float64)
         self._postings: dict[str, tuple[npt.NDArray[np.int32], Scores, float]] = {}
@@ -55,7 +55,7 @@ class NgramIndex:
         dots = np.zeros(self._count, dtype=np.float32)
         shared = np.zeros(self._count, dtype=np.float32)
         query_norm = 0.0
-        for gram, times in Counter(_grams(query)).items():
+        for gram, times in Counter(grams(query)).items():
             posting = self._postings.get(gram)
             if posting is None:
                 query_norm += (times * self._unseen_rarity) ** 2
@@ -68,10 +68,11 @@ class NgramIndex:
         return np.minimum(alike, 1.0), shared / self._sizes
 
 
-def _grams(text: str) -> list[str]:
-    grams: list[str] = []
+def grams(text: str) -> list[str]:
+    """The grams of a text's first ``MAX_CHARS`` characters, each as often as it stands there."""
+    found: list[str] = []
     for word in fold(text)[:MAX_CHARS].split():
         marked = f"\x02{word}\x03"
         for size in (2, 3):
-            grams += [marked[i : i + size] for i in range(len(marked) - size + 1)]
-    return grams
+            found += [marked[i : i + size] for i in range(len(marked) - size + 1)]
+    return found

@@ -1,0 +1,89 @@
+"""An evaluation from files to reports: a scorer alone, or beside another on the same rows.
+
+Knows the order of things and the shape of the whole result; each figure lives in its own module.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from csrm.errors import InputError
+from csrm.evaluation.compare import compare
+from csrm.evaluation.report import parts, report
+from csrm.evaluation.scorers import OnScored, Scorer
+from csrm.evaluation.scores import Scores
+from csrm.training.data import read_pairs
+
+if TYPE_CHECKING:
+    from csrm.training.data import LabelledPair
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A scorer's numbers of all rows, and how fast they came."""
+
+    name: str
+    scores: Scores
+    pairs_per_second: float
+
+
+def read_files(paths: Sequence[Path]) -> dict[Path, list[LabelledPair]]:
+    """The rows of each file.
+
+    Raises:
+        InputError: a file is named twice, missing, empty, or a row is wrong.
+    """
+    if twice := {str(path) for path in paths if paths.count(path) > 1}:
+        raise InputError(f"data: {', '.join(sorted(twice))} is named twice.")
+    return {path: read_pairs(path) for path in paths}
+
+
+def scored(scorer: Scorer, rows: Sequence[LabelledPair], on_scored: OnScored) -> Scored:
+    """Let a scorer score the rows, and time it."""
+    began = time.perf_counter()
+    scores = scorer.score(rows, on_scored)
+    return Scored(scorer.name, scores, len(rows) / (time.perf_counter() - began))
+
+
+def results(
+    files: Mapping[Path, Sequence[LabelledPair]], one: Scored, other: Scored | None = None
+) -> dict[str, Any]:
+    """The reports of a scorer on each file, each locale and all rows, and what parts it from another.
+
+    Args:
+        files: rows by file.
+        one: of all rows, in the files' order.
+        other: to set beside it.
+
+    Returns:
+        ``{"scorer", "pairs_per_second", "files": {stem: REPORT}, "locales": {locale: REPORT}, "all": REPORT}``; with
+        ``other`` also ``"against"``, the same of the other, and ``"differences"``, with what ``compare`` gives in the
+        place of each REPORT.
+    """
+    found = _reports(files, one)
+    if other is None:
+        return found
+    rows = [row for part in files.values() for row in part]
+    differences = {
+        section: {
+            name: compare([rows[i] for i in places], one.scores[places], other.scores[places])
+            for name, places in named.items()
+        }
+        for section, named in parts(files).items()
+    }
+    return {**found, "against": _reports(files, other), "differences": differences | differences["all"]}
+
+
+def _reports(files: Mapping[Path, Sequence[LabelledPair]], one: Scored) -> dict[str, Any]:
+    rows = [row for part in files.values() for row in part]
+    found = {
+        section: {
+            name: report([rows[i] for i in places], one.scores[places]) for name, places in named.items()
+        }
+        for section, named in parts(files).items()
+    }
+    return {"scorer": one.name, "pairs_per_second": round(one.pairs_per_second, 1), **found, **found["all"]}

@@ -1,0 +1,165 @@
+"""Whatever can be measured, by name: a bundle, the bare base, an embedding, an overlap of letters, a yes/no reranker.
+
+Knows how each is loaded and asked; knows no labels and no figures.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from csrm.bundle import DEFAULT_BUNDLE, Bundle, Manifest, load_bundle, shipped_bundles
+from csrm.errors import BundleError, InputError
+from csrm.evaluation.grading import bundle_knowledge, grade_rows
+from csrm.evaluation.scores import Floats, Scores
+from csrm.knowledge import Embedder, load_embedder
+from csrm.knowledge.ngrams import grams
+from csrm.model import RelevanceModel
+from csrm.prompt import PromptLimits, PromptTemplate
+
+if TYPE_CHECKING:
+    from csrm.training.data import LabelledPair
+
+BASELINES = ("overlap", "embedding", "zero-shot")
+
+YES_NO = PromptTemplate(
+    prefix=(
+        "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+        'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n<Instruct>: Given a '
+        "web search query, retrieve relevant passages that answer the query\n<Query>: {query}\n<Document>:"
+    ),
+    product=" {product}",
+    suffix="<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
+    labels={"yes": "E", "no": "I"},
+)
+"""The prompt on the model card of Qwen3-Reranker, its default instruction included."""
+
+YES_NO_LIMITS = PromptLimits(query_tokens=128, knowledge_tokens=0, product_tokens=512)
+
+_EMBEDDED_AT_ONCE = 64
+
+OnScored = Callable[[int], None]
+"""Called now and then with the number of rows that were scored since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """What scores rows, by the name that a table shows."""
+
+    name: str
+    score: Callable[[Sequence[LabelledPair], OnScored], Scores]
+
+
+def load_scorer(what: str, *, bundle: str | Path = DEFAULT_BUNDLE, knowledge: bool = True) -> Scorer:
+    """Load a scorer.
+
+    Args:
+        what: ``overlap``, ``embedding`` or ``zero-shot`` (the base of ``bundle`` under its prompt, without adapter and
+            calibration); else the name or folder of a bundle, or the folder or hub id of a causal LM that answers
+            yes or no, as Qwen3-Reranker does.
+        bundle: of ``zero-shot``.
+        knowledge: whether a model is told what its bundle's knowledge says of each query, as in serving.
+
+    Raises:
+        InputError: nothing goes by that name.
+        BundleError: the bundle is wrong, or the model's yes and no are not one token each.
+        BaseModelError: weights cannot be had or read.
+        KnowledgeError: the bundle's knowledge is broken.
+        MissingExtraError: the ``serve`` extra is not installed.
+    """
+    if what == "overlap":
+        return Scorer(what, lambda rows, on_scored: Scores.of_similarity(_overlap(rows)))
+    if what == "embedding":
+        engine = load_embedder()
+        return Scorer(
+            f"embedding ({engine.name})",
+            lambda rows, on_scored: Scores.of_similarity(_cosine(rows, engine, on_scored)),
+        )
+    if what == "zero-shot":
+        shown = load_bundle(bundle)
+        old = shown.manifest
+        bare = Manifest(
+            name=old.name,
+            version=old.version,
+            base=old.base,
+            prompt=old.prompt,
+            limits=old.limits,
+            gains=old.gains,
+        )
+        return _of_model(f"zero-shot ({old.base})", _without_adapter(bare), told=shown if knowledge else None)
+    if _is_bundle(what):
+        model = RelevanceModel.load(what)
+        return _of_model(model.name, model, told=model.bundle if knowledge else None, thresholds=True)
+    if _may_be_model(what):
+        manifest = Manifest(name="reranker", version=1, base=what, prompt=YES_NO, limits=YES_NO_LIMITS)
+        try:
+            return _of_model(what, _without_adapter(manifest), told=None)
+        except BundleError as error:
+            raise BundleError(f"{what} is no yes/no reranker. {error}") from error
+    raise InputError(
+        f"There is no scorer {what!r}: use {', '.join(BASELINES)}, the name or folder of a bundle, or the folder or "
+        "hub id of a yes/no reranker."
+    )
+
+
+def _is_bundle(what: str) -> bool:
+    homes = (Path(what), shipped_bundles() / what)
+    return what == DEFAULT_BUNDLE or (bool(what) and any((home / "bundle.json").is_file() for home in homes))
+
+
+def _may_be_model(what: str) -> bool:
+    """A folder with weights, or what has the form of a hub id and is no path."""
+    if Path(what).exists():
+        return (Path(what) / "config.json").is_file()
+    return what.count("/") == 1 and not what.startswith((".", "/", "~")) and not what.endswith("/")
+
+
+def _without_adapter(manifest: Manifest) -> RelevanceModel:
+    with tempfile.TemporaryDirectory(prefix="csrm-scorer-") as folder:
+        (Path(folder) / "bundle.json").write_text(manifest.model_dump_json(), encoding="utf-8")
+        return RelevanceModel.load(folder)
+
+
+def _of_model(name: str, model: RelevanceModel, *, told: Bundle | None, thresholds: bool = False) -> Scorer:
+    """A model as a scorer; ``told`` is the bundle whose knowledge it sees.
+
+    The thresholds of a model that was never calibrated promise nothing, and are not measured.
+    """
+    knowledge = bundle_knowledge(told) if told else None
+
+    def score(rows: Sequence[LabelledPair], on_scored: OnScored) -> Scores:
+        grades = grade_rows(model, rows, knowledge, on_graded=on_scored)
+        scores = Scores.of_grades(grades, rows, model.bundle)
+        return scores if thresholds else replace(scores, thresholds=None)
+
+    return Scorer(name, score)
+
+
+def _overlap(rows: Sequence[LabelledPair]) -> Floats:
+    """Share of the query's letter pairs and triples, within words, that the title has too, (n,).
+
+    What a lexical search goes by, for languages with and without spaces between words.
+    """
+    asked = [set(grams(row.query)) for row in rows]
+    said = [set(grams(row.title)) for row in rows]
+    return np.array(
+        [len(query & title) / max(len(query), 1) for query, title in zip(asked, said, strict=True)],
+        dtype=np.float64,
+    )
+
+
+def _cosine(rows: Sequence[LabelledPair], engine: Embedder, on_scored: OnScored) -> Floats:
+    """Cosine of the embeddings of query and title, (n,)."""
+    found = np.empty(len(rows))
+    for begin in range(0, len(rows), _EMBEDDED_AT_ONCE):
+        part = rows[begin : begin + _EMBEDDED_AT_ONCE]
+        queries = engine.embed_queries([row.query for row in part])
+        titles = engine.embed_passages([row.title for row in part])
+        found[begin : begin + len(part)] = (queries * titles).sum(axis=1)
+        on_scored(len(part))
+    return found

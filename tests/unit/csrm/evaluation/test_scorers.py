@@ -1,0 +1,94 @@
+"""Every scorer by its name, on tiny models and the real embedding engine; what is none is told so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from csrm.errors import BundleError, InputError
+from csrm.evaluation.scorers import load_scorer
+from csrm.evaluation.scores import Scores
+from csrm.training.data import LabelledPair
+
+ROWS = [
+    LabelledPair(query=query, title=title, label="E", locale=locale)
+    for query, title, locale in (
+        ("wireless mouse", "Wireless optical mouse, black", "en"),
+        ("wireless mouse", "Garden gnome with lantern", "en"),
+        ("무선 마우스", "로지텍 무선마우스 블랙", "ko"),
+        ("무선 마우스", "정원용 난쟁이 조각상", "ko"),
+    )
+]
+
+
+def scores(what: str, **options: object) -> Scores:
+    return load_scorer(what, **options).score(ROWS, lambda count: None)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, tiny_bases: dict[str, Path]) -> Path:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    manifest = {"name": "tiny", "version": 3, "base": str(tiny_bases["gemma3"])}
+    made = manifest | {"threshold": 0.5, "calibration": {"slope": 2.0, "offset": 1.0}}
+    (folder / "bundle.json").write_text(json.dumps(made))
+    return folder
+
+
+@pytest.mark.parametrize("what", ["overlap", "embedding"])
+def test_what_is_alike_scores_higher_in_any_script(what: str) -> None:
+    found = scores(what)
+    assert found.gain[0] > found.gain[1]
+    assert found.gain[2] > found.gain[3]
+    assert not found.probable
+
+
+def test_a_bundle_brings_its_calibration_and_thresholds_and_says_how_far_it_is(bundle: Path) -> None:
+    scorer = load_scorer(str(bundle))
+    done: list[int] = []
+    found = scorer.score(ROWS, done.append)
+    assert scorer.name == "tiny@3"
+    assert done == [2, 2]
+    assert found.thresholds is not None
+    assert set(found.thresholds) == {0.5}
+    bare = scores("zero-shot", bundle=bundle)
+    assert bare.thresholds is None
+    assert bare.grades == pytest.approx(found.grades)  # the tiny bundle has no adapter
+    odds = np.log(bare.irrelevance / (1 - bare.irrelevance))
+    assert found.irrelevance == pytest.approx(1 / (1 + np.exp(-(2 * odds + 1))))
+
+
+def test_zero_shot_leaves_the_adapter_out(bundle: Path) -> None:
+    (bundle / "adapter").mkdir()  # broken: reading it would fail
+    assert scores("zero-shot", bundle=bundle).grades is not None
+    with pytest.raises((BundleError, OSError)):
+        load_scorer(str(bundle))
+
+
+def test_a_yes_no_reranker_is_a_scorer(tmp_path: Path, tiny_bases: dict[str, Path]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bases["qwen3"])
+    tokenizer.add_tokens(["yes", "no"])
+    model = AutoModelForCausalLM.from_pretrained(tiny_bases["qwen3"])
+    model.resize_token_embeddings(len(tokenizer))
+    tokenizer.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path)
+    found = scores(str(tmp_path))
+    assert found.probable
+    assert found.grades is found.thresholds is None
+    assert found.exact == pytest.approx(1 - found.irrelevance, abs=1e-5)
+    assert len(set(found.exact.tolist())) > 1
+
+
+def test_a_model_without_yes_and_no_is_no_reranker(tiny_bases: dict[str, Path]) -> None:
+    with pytest.raises(BundleError, match=r"no yes/no reranker.*'yes' is 3 tokens"):
+        load_scorer(str(tiny_bases["qwen3"]))
+
+
+@pytest.mark.parametrize("what", ["", "bm25", "./nowhere/model", "/nowhere", "a/b/c"])
+def test_an_unknown_scorer_names_those_there_are(what: str) -> None:
+    with pytest.raises(InputError, match="overlap, embedding, zero-shot"):
+        load_scorer(what)
