@@ -73,7 +73,9 @@ def create_api(
             body.products,
             locale=body.locale,
             threshold=body.threshold,
+            level=body.level,
             deadline_ms=body.deadline_ms,
+            partial=body.partial,
             arrived=arrived,
         )
         return {
@@ -82,6 +84,9 @@ def create_api(
             "threshold": answer.scored.threshold,
             "knowledge_version": answer.knowledge.version,
             "results": answer.scored.results,
+            "level": answer.scored.level,
+            "scored": len(answer.scored.results),
+            "all_layers": answer.scored.all_layers,
             "knowledge": answer.knowledge.entries if body.explain else None,
             "timings_ms": answer.timings_ms if body.explain else None,
         }

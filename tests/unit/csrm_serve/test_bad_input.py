@@ -35,6 +35,8 @@ BAD_FIELDS = [
     ({"threshold": 1.5}, "threshold: input should be less than or equal to 1."),
     ({"threshold": float("nan")}, "threshold: input should be"),
     ({"deadline_ms": 0}, "deadline_ms: input should be greater than 0."),
+    ({"level": "deep"}, "level: input should be 'fast', 'balanced' or 'full'."),
+    ({"partial": "some"}, "partial: input should be a valid boolean"),
     ({"quary": "shoes"}, "quary: unknown field."),
 ]
 

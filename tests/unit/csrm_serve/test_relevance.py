@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 from fastapi.testclient import TestClient
@@ -83,6 +84,30 @@ def test_work_stops_at_the_deadline(client: TestClient, model: WordModel) -> Non
     )
     assert answer.status_code == 504
     assert answer.json()["error"]["type"] == "deadline_exceeded"
+
+
+def test_a_partial_answer_comes_in_time_with_what_was_judged(client: TestClient, model: WordModel) -> None:
+    model.seconds_each = 0.02
+    began = time.monotonic()
+    body = ask(client, products=["running shoes"] * 200, deadline_ms=1_000, partial=True)
+    assert time.monotonic() - began < 1.2
+    assert 0 < body["scored"] < 200
+    assert [judgment["index"] for judgment in body["results"]] == list(range(body["scored"]))
+
+
+def test_a_partial_answer_without_any_judgment_is_late(client: TestClient, model: WordModel) -> None:
+    model.seconds_each = 0.3
+    answer = client.post(
+        "/v1/relevance", json={"query": "shoes", "products": PRODUCTS, "deadline_ms": 200, "partial": True}
+    )
+    assert answer.status_code == 504
+
+
+@pytest.mark.parametrize(("level", "deep"), [("fast", 0), ("balanced", 1), ("full", 3), (None, 3)])
+def test_the_level_is_the_requests(client: TestClient, level: str | None, deep: int) -> None:
+    body = ask(client, level=level)
+    assert body["level"] == (level or "full")
+    assert (body["scored"], body["all_layers"]) == (3, deep)
 
 
 def test_a_deadline_that_has_passed_already_starts_no_work(client: TestClient, model: WordModel) -> None:
