@@ -56,6 +56,11 @@ integration: $(STAMP) browser ## the OpenSearch side against a real node
 e2e: $(STAMP) ## OpenSearch, Ray Serve, gateway and the real model together
 	@$(PYTEST) tests/e2e
 
+.PHONY: bench-gateway
+bench-gateway: $(STAMP) ## what the gateway costs, beside OpenSearch alone and nginx (figures: build/bench/gateway.json)
+	@mkdir -p build/bench
+	@$(BIN)/python -m benchmarks.gateway --json build/bench/gateway.json
+
 .PHONY: environment
 environment: $(STAMP) ## .venv with everything in it, at the versions of constraints.txt
 
