@@ -220,10 +220,7 @@ def _plan(
     for name in ("search_after", "pit", "slice"):
         if body.get(name) is not None:
             return Skip(name.replace("_", "-"))
-    start, size = (
-        _whole(params.get("from"), body.get("from"), 0),
-        _whole(params.get("size"), body.get("size"), 10),
-    )
+    start, size = _whole("from", params, body, 0), _whole("size", params, body, 10)
     if start is None or size is None:
         return Skip("from-size")
     if size == 0:
@@ -257,11 +254,16 @@ def _plan(
     )
 
 
-def _whole(parameter: str | None, member: object, default: int) -> int | None:
-    """``from`` or ``size``; the parameter stands above the body. Null: OpenSearch has to complain."""
-    value = member if parameter is None else parameter
-    if value is None:
-        return default
+def _whole(name: str, params: Params, body: dict[str, Any], default: int) -> int | None:
+    """``from`` or ``size``; the parameter stands above the body. Null: OpenSearch has to complain of either."""
+    parameter = params.get(name)
+    given = [body[name]] if name in body else []
+    given += [parameter] if parameter is not None else []
+    read = [_number(value) for value in given]
+    return None if None in read else [default, *read][-1]
+
+
+def _number(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
