@@ -59,11 +59,10 @@ class Clock:
 
     def ample(self, tokens: int, layers: int) -> bool:
         """Whether so much work fits easily, so that its order does not matter."""
-        return (
-            self.deadline is None
-            or not self.partial
-            or time.monotonic() + AMPLE * self.pace.seconds(tokens, layers) < self.deadline
-        )
+        if self.deadline is None or not self.partial:
+            return True
+        needed = self.pace.seconds(tokens, layers)
+        return needed > 0 and time.monotonic() + AMPLE * needed < self.deadline
 
     def fitting(self, lengths: Sequence[int], layers: int) -> int:
         """How many of a batch's products, longest first, fit before the deadline; at least one of the first batch.

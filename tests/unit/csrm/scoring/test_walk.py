@@ -107,6 +107,8 @@ def test_a_deadline_that_has_passed_judges_nothing() -> None:
 
 def test_where_time_is_ample_the_longest_come_together() -> None:
     engine = SlowEngine()
+    through(walk(engine, [1], products(64)))
+    engine.order.clear()
     lengths = [4 if row % 2 else 30 for row in range(200)]
     through(walk(engine, [1], [[row] * n for row, n in enumerate(lengths)], clock=in_time(60, engine)))
     assert [lengths[row] for row in engine.order] == sorted(lengths, reverse=True)
