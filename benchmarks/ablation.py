@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -37,13 +37,16 @@ from csrm.training.recipe import (
     TranslationSettings,
 )
 
+if TYPE_CHECKING:
+    from csrm.knowledge.embedders import Embedder, Vectors
+
 HUMAN = ("esci_en/train_4class.jsonl.gz", "esci_en/train_4class_more.jsonl.gz")
 MARKETS = ("es", "ko", "ja", "zh-TW")
 PARALLEL = tuple(f"parallel/{locale}.jsonl" for locale in MARKETS)
 JUDGED = tuple(f"llm_judged/{locale}.jsonl.gz" for locale in ("en", *MARKETS))
 SUBSTITUTES = ("esci_en/substitute_yesno.jsonl.gz",)
 SHOP = ("shop/pairs.jsonl",)
-AUTHOR = ("graded.jsonl",)
+AUTHOR = ("graded.jsonl", "graded_en_zh.jsonl", "graded_es_en.jsonl", "graded_ja_ko.jsonl")
 SOURCES = {
     "human": HUMAN,
     "parallel": PARALLEL,
@@ -84,8 +87,11 @@ class Variant(BaseModel):
     folds: int = 4
     weight: float = 0.5
     noise: float = 0.0
+    teachers: str | None = None
+    """Take the refined labels of this variant's rounds instead of training teachers of its own."""
     hold_out: bool = False
     train: bool = True
+    student: bool = True
     save: bool = False
     seed: int = 20260917
 
@@ -108,12 +114,42 @@ def say(line: str) -> None:
     print(line, flush=True)  # noqa: T201
 
 
+class Remembered:
+    """An embedding engine whose vectors are kept in a file: a second preparation embeds only what is new."""
+
+    def __init__(self, engine: Embedder, path: Path) -> None:
+        self.name, self.version, self.dimension = engine.name, engine.version, engine.dimension
+        self._engine, self._path = engine, path
+        self._known: dict[tuple[str, str], Vectors] = {}
+        if path.is_file():
+            with path.open("rb") as file:
+                self._known = pickle.load(file)
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._embed("query", texts)
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        return self._embed("passage", texts)
+
+    def save(self) -> None:
+        with self._path.open("wb") as file:
+            pickle.dump(self._known, file)
+
+    def _embed(self, kind: str, texts: Sequence[str]) -> Vectors:
+        embed = self._engine.embed_queries if kind == "query" else self._engine.embed_passages
+        new = list(dict.fromkeys(text for text in texts if (kind, text) not in self._known))
+        if new:
+            self._known |= {(kind, text): vector for text, vector in zip(new, embed(new), strict=True)}
+        return np.stack([self._known[kind, text] for text in texts])
+
+
 def prepare(data: Sequence[Path], out: Path, limit: int | None) -> None:
     """Read, find knowledge, encode."""
     from transformers import AutoTokenizer
 
     from csrm.bundle import load_bundle
     from csrm.evaluation.grading import bundle_knowledge
+    from csrm.knowledge import load_embedder
     from csrm.prompt import PromptEncoder
     from csrm.scoring.base import prepare_base
     from csrm.training import relevance, translation
@@ -138,7 +174,10 @@ def prepare(data: Sequence[Path], out: Path, limit: int | None) -> None:
         entries=[bundle.knowledge_path / "entries.jsonl", under(data, Path("shop/knowledge.jsonl"))]
     )
     plain_rows = [row for _, row in rows]
-    lines = knowledge_lines(plain_rows, settings, recipe.seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    embedder = Remembered(load_embedder(), out.parent / "vectors.pkl")
+    lines = knowledge_lines(plain_rows, settings, recipe.seed, embedder)
+    embedder.save()
     dev = [row for path in DEV for row in read_pairs(under(data, Path(path)))][:limit]
     ask = bundle_knowledge(bundle)
     assert ask is not None
@@ -160,7 +199,6 @@ def prepare(data: Sequence[Path], out: Path, limit: int | None) -> None:
         dev_ids={"none": ids(dev, [[] for _ in dev]), "notes": ids(dev, notes), "wrong": ids(dev, wrong)},
         translations=[(e.ids, e.answer) for e in translation.encode(parallel, tokenizer)],
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     with lzma.open(out, "wb", preset=2) as file:
         pickle.dump(prepared, file)
     say(
@@ -169,7 +207,14 @@ def prepare(data: Sequence[Path], out: Path, limit: int | None) -> None:
     )
 
 
-def run(prepared: Path, variants: Path, out: Path, base: str | None, minutes: float) -> None:
+def run(
+    prepared: Path,
+    variants: Path,
+    out: Path,
+    base: str | None,
+    minutes: float,
+    worker: tuple[int, int] = (0, 1),
+) -> None:
     """Train and grade each variant that has no result yet, as long as there is time."""
     from csrm.training.trainer import Trainer
 
@@ -190,7 +235,7 @@ def run(prepared: Path, variants: Path, out: Path, base: str | None, minutes: fl
             trainer = Trainer(recipe, annotators=[row.label_by for _, row in rows.rows])
         trainer.recipe = recipe
         begun = time.monotonic()
-        line = _one(variant, trainer, rows, out)
+        line = _one(variant, trainer, rows, out, worker)
         say(f"{begun - started:5.0f} s + {time.monotonic() - begun:4.0f} s  {variant.name}: {line}")
 
 
@@ -225,7 +270,7 @@ def _recipe(variant: Variant, base: str | None) -> Recipe:
     )
 
 
-def _one(variant: Variant, trainer: Any, prepared: Prepared, out: Path) -> str:
+def _one(variant: Variant, trainer: Any, prepared: Prepared, out: Path, worker: tuple[int, int]) -> str:
     from csrm.training import distillation, relevance, translation
 
     held = distillation.folds_of([row for _, row in prepared.rows], HELD_OUT_FOLDS) == 0
@@ -267,7 +312,16 @@ def _one(variant: Variant, trainer: Any, prepared: Prepared, out: Path) -> str:
     if not variant.train:
         trainer.reset()
     elif trainer.recipe.distillation is not None:
-        lessons = distillation.refined(trainer, lessons, trainer.recipe.distillation, dev, work)
+        lessons = distillation.refined(
+            trainer,
+            lessons,
+            trainer.recipe.distillation,
+            dev,
+            out / (variant.teachers or variant.name),
+            worker=worker,
+        )
+    if not variant.student:
+        return "teachers"
     if variant.train:
         distillation.teach(trainer, lessons, work)
     for condition, ids in prepared.dev_ids.items():
@@ -332,11 +386,20 @@ def main() -> None:
     second.add_argument("--out", type=Path, required=True)
     second.add_argument("--base", default=None, help="folder of the base weights")
     second.add_argument("--minutes", type=float, default=600.0, help="start no variant after that long")
+    second.add_argument("--worker", default="0/1", help="which of how many processes that share the teachers")
     arguments = parser.parse_args()
     if arguments.command == "prepare":
         prepare(arguments.data, arguments.out, arguments.limit)
     else:
-        run(arguments.prepared, arguments.variants, arguments.out, arguments.base, arguments.minutes)
+        number, of = map(int, arguments.worker.split("/"))
+        run(
+            arguments.prepared,
+            arguments.variants,
+            arguments.out,
+            arguments.base,
+            arguments.minutes,
+            (number, of),
+        )
 
 
 if __name__ == "__main__":

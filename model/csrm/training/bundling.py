@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from csrm.bundle import Bundle, Manifest, load_bundle
-from csrm.calibration import fit_calibration, fit_threshold
 from csrm.errors import InputError
+from csrm.evaluation.calibrating import CalibrationFit, calibrate_rows
 from csrm.evaluation.grading import bundle_knowledge, grade_rows
 from csrm.model import RelevanceModel
-from csrm.training.data import LabelledPair, read_pairs
-
-ENOUGH_RELEVANT = 500
-"""Relevant rows from which a locale gets a threshold of its own. With 200, the promise of 2 % allows no more than
-one lost row, and the bound, not the model, decides how little is removed."""
+from csrm.training.data import read_pairs
 
 
 def calibrated_bundle(
@@ -34,6 +29,7 @@ def calibrated_bundle(
     name: str | None = None,
     version: int | None = None,
     max_loss: float = 0.02,
+    on_fit: Callable[[CalibrationFit], None] | None = None,
 ) -> Bundle:
     """Write a copy of a bundle with calibration and thresholds fitted on clean rows.
 
@@ -48,6 +44,7 @@ def calibrated_bundle(
         name: of the new bundle; the old one's where null.
         version: of the new bundle; the old one's where null.
         max_loss: largest share of relevant products the threshold may remove, with 95 % confidence.
+        on_fit: called with what was fitted, once the bundle stands.
 
     Raises:
         InputError: ``out`` exists, a row is wrong, or all rows are of one class.
@@ -68,38 +65,26 @@ def calibrated_bundle(
                 shutil.copy(adapter / file, work / "adapter" / file)
         model = RelevanceModel.load(work)
         grades = grade_rows(model, rows, bundle_knowledge(model.bundle))
-        defect = grades[:, 2:].sum(axis=1, dtype=np.float64)
-        is_defect = np.array([row.label in "CI" for row in rows])
-        calibration = fit_calibration(defect, is_defect)
-        irrelevance = calibration.apply(defect)
-        threshold = fit_threshold(irrelevance, ~is_defect, max_loss=max_loss)
+        fit = calibrate_rows(
+            rows,
+            grades[:, 2:].sum(axis=1, dtype=np.float64),
+            before=old.manifest.calibration,
+            max_loss=max_loss,
+        )
         manifest = Manifest.model_validate(
             old.manifest.model_dump()
             | {
                 "name": name or old.manifest.name,
                 "version": version or old.manifest.version,
-                "calibration": calibration.model_dump(),
-                "threshold": round(threshold, 6),
-                "thresholds": _by_locale(rows, irrelevance, is_defect, max_loss),
+                "calibration": fit.calibration.model_dump(),
+                "threshold": fit.pooled.threshold,
+                "thresholds": {locale: promise.threshold for locale, promise in fit.by_locale.items()},
             }
         )
         (work / "bundle.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         work.rename(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    if on_fit:
+        on_fit(fit)
     return load_bundle(out)
-
-
-def _by_locale(
-    rows: Sequence[LabelledPair],
-    irrelevance: NDArray[np.float64],
-    is_defect: NDArray[np.bool_],
-    max_loss: float,
-) -> dict[str, float]:
-    thresholds = {}
-    for locale in sorted({row.locale for row in rows}):
-        own = np.array([row.locale == locale for row in rows])
-        if (own & ~is_defect).sum() >= ENOUGH_RELEVANT:
-            threshold = fit_threshold(irrelevance[own], ~is_defect[own], max_loss=max_loss)
-            thresholds[locale] = round(threshold, 6)
-    return thresholds

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from csrm.training.trainer import Progress, Trainer
 log = logging.getLogger(__name__)
 
 _EXAMPLES = 20
+_DONE = "grades.npz"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def refined(
     dev: Dev,
     run: Path,
     *,
+    worker: tuple[int, int] = (0, 1),
     on_step: Callable[[Progress], None] | None = None,
 ) -> list[Lesson]:
     """The lessons with the labels of the best round.
@@ -84,6 +87,8 @@ def refined(
         settings: folds, rounds, and how much the teachers' word counts.
         dev: decides between rounds by the ROC-AUC of the teachers' mean.
         run: folder for what each round found; finished teachers in it are not trained again.
+        worker: which of how many processes on the same folder this is: each trains its share of a round's teachers
+            and waits for the others'.
         on_step: called after each optimiser step.
     """
     folds = folds_of([row for lesson in lessons for row in lesson.rows], settings.folds)
@@ -95,13 +100,16 @@ def refined(
         folder = run / f"round-{number}"
         found = np.empty_like(given)
         on_dev = np.zeros((len(dev.examples), 4), dtype=np.float32)
-        for fold in range(settings.folds):
-            unseen = folds == fold
-            seen, examples = _teacher(
-                trainer, current, unseen, dev, folder / f"teacher-{fold + 1}", on_step=on_step
-            )
-            found[unseen] = seen
-            on_dev += examples / settings.folds
+        teachers = [folder / f"teacher-{fold + 1}" for fold in range(settings.folds)]
+        for fold, teacher in enumerate(teachers):
+            if fold % worker[1] == worker[0] and not (teacher / _DONE).is_file():
+                _train_teacher(trainer, current, folds == fold, dev, teacher, on_step=on_step)
+        for fold, teacher in enumerate(teachers):
+            while not (teacher / _DONE).is_file():
+                time.sleep(0.5)
+            with np.load(teacher / _DONE) as grades:
+                found[folds == fold] = grades["unseen"]
+                on_dev += grades["dev"] / settings.folds
         auc = dev.auc(on_dev)
         targets = mixed(given, found, settings.weight)
         _report(rows, given, targets, auc, folder)
@@ -125,7 +133,7 @@ def mixed(given: NDArray[np.float32], found: NDArray[np.float32], weight: float)
     return np.where(several, allowed, (1 - weight) * given + weight * found).astype(np.float32)
 
 
-def _teacher(
+def _train_teacher(
     trainer: Trainer,
     lessons: Sequence[Lesson],
     unseen: NDArray[np.bool_],
@@ -133,12 +141,8 @@ def _teacher(
     run: Path,
     *,
     on_step: Callable[[Progress], None] | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Grades of the unseen rows, as their annotators would give them, and of the dev rows."""
-    done = run / "grades.npz"
-    if done.is_file():
-        saved = np.load(done)
-        return saved["unseen"], saved["dev"]
+) -> None:
+    """Keep the grades of the unseen rows, as their annotators would give them, and of the dev rows."""
     examples = [example for lesson in lessons for example in lesson.examples]
     teach(trainer, _without(lessons, unseen), run, on_step=on_step)
     found, _ = trainer.grades(
@@ -146,10 +150,9 @@ def _teacher(
     )
     on_dev, _ = trainer.grades(dev.examples)
     np.savez(run / "part.npz", unseen=found, dev=on_dev)
-    (run / "part.npz").replace(done)
+    (run / "part.npz").replace(run / _DONE)
     for checkpoint in run.glob("checkpoint-*.pt"):
         checkpoint.unlink()
-    return found, on_dev
 
 
 def _without(lessons: Sequence[Lesson], unseen: NDArray[np.bool_]) -> list[Lesson]:
