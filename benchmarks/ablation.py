@@ -225,7 +225,7 @@ def run(
     started = time.monotonic()
     trainer: Trainer | None = None
     for variant in wanted:
-        if (out / f"{variant.name}.npz").is_file():
+        if (out / f"{variant.name}.npz").is_file() or (variant.student and not _claimed(out, variant.name)):
             continue
         if time.monotonic() - started > 60 * minutes:
             say("out of time")
@@ -237,6 +237,15 @@ def run(
         begun = time.monotonic()
         line = _one(variant, trainer, rows, out, worker)
         say(f"{begun - started:5.0f} s + {time.monotonic() - begun:4.0f} s  {variant.name}: {line}")
+
+
+def _claimed(out: Path, name: str) -> bool:
+    """Whether this process is the one that trains a variant."""
+    try:
+        (out / f"{name}.claim").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _recipe(variant: Variant, base: str | None) -> Recipe:
@@ -335,6 +344,7 @@ def _one(variant: Variant, trainer: Any, prepared: Prepared, out: Path, worker: 
     if variant.save:
         trainer.save(work)
     np.savez_compressed(out / f"{variant.name}.npz", **result)
+    (out / f"{variant.name}.claim").unlink()
     for checkpoint in work.glob("checkpoint-*.pt"):
         checkpoint.unlink()
     return _figures(prepared, result)
