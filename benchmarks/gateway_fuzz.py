@@ -28,7 +28,7 @@ from benchmarks.gateway_stage import gateway
 from benchmarks.http_load import Connection, http_request
 from csrm_opensearch.errors import RequestOptionsError
 from csrm_opensearch.profiles import Profile
-from csrm_opensearch.search_request import Params, read_search, without_options
+from csrm_opensearch.search_request import Params, Search, read_search, without_options
 from csrm_opensearch.testing import opensearch_node
 from tests.integration.gateway.word_service import word_service
 
@@ -171,6 +171,9 @@ def read_all(count: int, seed: int) -> Found:
         found.bodies += 1
         try:
             search = read_search(body, Params(b""), profile).search
+            if isinstance(search, Search):
+                search.window_body()
+                search.more_body(100, 10)
             without_options(body)
             found.outcomes[getattr(search, "reason", "read")] += 1
         except RequestOptionsError:

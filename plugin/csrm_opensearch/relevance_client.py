@@ -17,6 +17,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from csrm.wire import Judgment, RelevanceRequest, RelevanceResponse
+from csrm_opensearch import request_id
 from csrm_opensearch.breaker import CircuitBreaker, State
 from csrm_opensearch.errors import (
     RelevanceBusyError,
@@ -160,6 +161,8 @@ class RelevanceClient:
         """
         assert self._sessions is not None, "use 'async with'"
         url, headers = f"{self._url}/v1/relevance", {"Content-Type": "application/json"}
+        if called := request_id.current():
+            headers |= {request_id.HEADER: called, "X-Request-Id": called}  # Ray Serve logs the latter
         unlimited, used = aiohttp.ClientTimeout(total=None), SimpleNamespace(kept=False)
         try:
             return await self._sessions.kept.post(

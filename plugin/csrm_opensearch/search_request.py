@@ -301,7 +301,7 @@ def _fields_to_add(body: dict[str, Any], params: Params, profile: Profile) -> tu
     ``stored_fields``, ``script_fields`` and wildcards of ``docvalue_fields`` write into the same place of a
     hit and may hide the product's text there: such a search is left alone.
     """
-    fields = body.get("fields") or []
+    fields = body.get("fields", [])
     docvalues = _listed(body.get("docvalue_fields"), params.get("docvalue_fields"))
     others = [
         *_listed(body.get("stored_fields"), params.get("stored_fields")),

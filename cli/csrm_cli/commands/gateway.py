@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 
 
 def gateway(
@@ -31,7 +31,10 @@ def gateway(
     dashboard_url: Annotated[
         str | None, typer.Option(help="Where the playground links to: the Ray dashboard.")
     ] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="How much is logged.")] = "warning",
+    log_level: Annotated[
+        LogLevel, typer.Option(help="How much is logged; info has a line a request and a line a search.")
+    ] = "warning",
+    log_format: Annotated[LogFormat, typer.Option(help="Lines of text, or of JSON.")] = "text",
 ) -> None:
     """Pass every request on to OpenSearch; rerank and filter the searches on indices with a profile.
 
@@ -42,9 +45,10 @@ def gateway(
         if workers > 1:  # must be set before the metrics' library is imported
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         from csrm_opensearch.gateway import serve
+        from csrm_opensearch.gateway.logs import set_up
         from csrm_opensearch.profiles import GatewaySettings, load_settings
 
-        logging.getLogger().setLevel(log_level.upper())
+        set_up(log_format, log_level)
 
         def load() -> GatewaySettings:
             return load_settings(
@@ -61,6 +65,5 @@ def gateway(
             port=port,
             admin_port=admin_port,
             workers=workers,
-            log_level=log_level,
             started=started,
         )

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
 from urllib.parse import unquote
 
+from csrm_opensearch import request_id
 from csrm_opensearch.errors import BodyTooLargeError, BrokenAnswerError, RequestOptionsError, UnreachableError
 from csrm_opensearch.gateway.exchange import ClientGoneError, Exchange, Receive, Scope, Send
+from csrm_opensearch.gateway.logs import log_fields, requests_log
 from csrm_opensearch.gateway.metrics import Metrics
 from csrm_opensearch.gateway.msearch import msearch
 from csrm_opensearch.gateway.pages import answer_page
@@ -47,7 +50,7 @@ class Gateway:
         match scope["type"]:
             case "http":
                 self._metrics.requests.inc()
-                await self._answer(Exchange(scope, receive, send))
+                await self._logged(Exchange(scope, receive, send))
             case "lifespan":
                 await self._live(receive, send)
             case _:  # OpenSearch speaks no web sockets
@@ -75,13 +78,33 @@ class Gateway:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
+    async def _logged(self, exchange: Exchange) -> None:
+        """Answer, and log what was asked and answered."""
+        began = time.monotonic()
+        request_id.begin(exchange.said(b"x-opaque-id"))
+        try:
+            await self._answer(exchange)
+        finally:
+            if requests_log.isEnabledFor(logging.INFO):
+                fields = {
+                    "method": exchange.method,
+                    "path": exchange.raw_path.decode("latin-1"),
+                    "status": exchange.status,
+                    "bytes": exchange.sent,
+                    "took_ms": round((time.monotonic() - began) * 1000, 1),
+                    "client": exchange.client,
+                    "csrm_status": exchange.told or None,
+                }
+                message = "{method} {path} {status} {took_ms} ms".format_map(fields)
+                log_fields(requests_log, message, fields)
+
     async def _answer(self, exchange: Exchange) -> None:
         """The one place where an error becomes an HTTP status."""
         try:
             with self._parts.used() as parts:
                 await self._route(exchange, parts)
         except ClientGoneError:
-            log.debug("client gone: %s %s", exchange.method, exchange.target)
+            log.debug("client gone: %s %s", exchange.method, exchange.raw_path.decode("latin-1"))
         except RequestOptionsError as error:
             await exchange.error(400, "csrm_request_exception", str(error))
         except BrokenAnswerError as error:

@@ -42,8 +42,14 @@ class Exchange:
         """The port of ours that it came in by."""
         self.receive = receive
         self.send = send
+        self.client: str | None = (scope.get("client") or (None, None))[0]
         self.started = False
         """Whether the answer has begun, so that no other can be given."""
+        self.status: int | None = None
+        self.told = ""
+        """The ``csrm-status`` of the answer."""
+        self.sent = 0
+        """Bytes of the answer's body so far."""
 
     @property
     def target(self) -> str:
@@ -53,7 +59,11 @@ class Exchange:
 
     def header(self, name: bytes) -> str:
         """A header of the request in lower case, or the empty text."""
-        return next((value.decode("latin-1").lower() for key, value in self.headers if key == name), "")
+        return self.said(name).lower()
+
+    def said(self, name: bytes) -> str:
+        """A header of the request as the client wrote it, or the empty text."""
+        return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
 
     @property
     def json_expected(self) -> bool:
@@ -93,10 +103,12 @@ class Exchange:
         return b"".join(parts)
 
     async def start(self, status: int, headers: Headers) -> None:
-        self.started = True
+        self.started, self.status = True, status
+        self.told = next((value.decode() for name, value in headers if name == b"csrm-status"), "")
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, body: bytes, *, more: bool = False) -> None:
+        self.sent += len(body)
         await self.send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:

@@ -211,8 +211,16 @@ def _only_reads(method: str, target: str) -> bool:
 def _request_headers(headers: Headers, but: Iterable[bytes]) -> CIMultiDict[str]:
     left_out = _named_in_connection(headers) | _HOP_BY_HOP | _OURS | frozenset(but)
     return CIMultiDict(
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers if name not in left_out
+        (name.decode("latin-1"), _written(value)) for name, value in headers if name not in left_out
     )
+
+
+def _written(value: bytes) -> str:
+    """A header's value so that aiohttp, which writes UTF-8, sends the bytes that came."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:  # Latin-1, which cannot be sent: reaches OpenSearch as UTF-8
+        return value.decode("latin-1")
 
 
 def _answer_headers(response: aiohttp.ClientResponse, but: Iterable[bytes]) -> Headers:

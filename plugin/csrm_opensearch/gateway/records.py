@@ -1,4 +1,7 @@
-"""One search under observation, and the JSON line that is written of it. Knows files; knows no search's inside."""
+"""One search under observation, and what is written of it: a line of JSON in a file, and one in the log.
+
+Knows files; knows no search's inside.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from csrm_opensearch import request_id
+from csrm_opensearch.gateway.logs import log_fields, searches_log
 from csrm_opensearch.gateway.metrics import Metrics
 from csrm_opensearch.profiles import RecordSettings
 from csrm_opensearch.search_request import Asked, Search
@@ -79,10 +84,12 @@ class Records:
 
     def write(self, watch: Watch, status: Status, took_ms: float) -> None:
         """One line in one write, so that several processes may share the file."""
-        if self._file is None:
+        logged = searches_log.isEnabledFor(logging.INFO)
+        if self._file is None and not logged:
             return
         record = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "request": request_id.current(),
             "profile": watch.profile,
             "index": watch.index,
             "outcome": status.kind,
@@ -101,6 +108,10 @@ class Records:
         }
         if self._query_text:
             record["query"] = watch.query
+        if logged:
+            log_fields(searches_log, f"search {status.header(took_ms, watch.variant)}", record)
+        if self._file is None:
+            return
         try:
             os.write(self._file, msgspec.json.encode(record) + b"\n")
         except OSError as error:

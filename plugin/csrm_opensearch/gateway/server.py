@@ -30,8 +30,8 @@ Load = Callable[[], GatewaySettings]
 class _Server(uvicorn.Server):
     """uvicorn's server, but a signal to stop ends it with success, and HUP reads the settings anew."""
 
-    def __init__(self, gateway: Gateway, load: Load, log_level: str) -> None:
-        super().__init__(server_config(gateway, log_level=log_level))
+    def __init__(self, gateway: Gateway, load: Load) -> None:
+        super().__init__(server_config(gateway))
         self._gateway = gateway
         self._load = load
         self._reloads: set[asyncio.Task[None]] = set()
@@ -65,7 +65,6 @@ def serve(
     port: int = 9280,
     admin_port: int | None = None,
     workers: int = 1,
-    log_level: str = "warning",
     started: Callable[[str, str], None] | None = None,
 ) -> None:
     """Serve until TERM or INT, then end what is in flight; HUP reads the settings anew, if they are right.
@@ -76,7 +75,6 @@ def serve(
         port: port to listen on; 0 takes a free one.
         admin_port: port of its own for ``/_csrm/``; null answers it on ``port``.
         workers: how many processes serve. They share the ports; each has its own memory of recent judgments.
-        log_level: of uvicorn's own log.
         started: called with the gateway's URL and the URL of ``/_csrm/`` once they listen.
 
     Raises:
@@ -95,7 +93,7 @@ def serve(
 
     def work() -> None:
         gateway = Gateway(settings, admin_port=admin_port)
-        _Server(gateway, load, log_level).run(sockets=listeners)
+        _Server(gateway, load).run(sockets=listeners)
 
     if workers == 1:
         work()
@@ -103,14 +101,14 @@ def serve(
         keep_running(work, workers)
 
 
-def server_config(app: Gateway, *, log_level: str = "warning") -> uvicorn.Config:
+def server_config(app: Gateway) -> uvicorn.Config:
     """How uvicorn serves the gateway: headers come from OpenSearch alone, heads of requests have limits."""
     return uvicorn.Config(
         app,
         http=Connection,
         loop="uvloop",
         lifespan="on",
-        log_level=log_level,
+        log_config=None,  # its lines go where ours go
         access_log=False,
         server_header=False,
         date_header=False,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
@@ -28,12 +28,14 @@ class WordService:
         self.how: str = "well"
         self.delay = 0.0
         self.asked: list[dict[str, Any]] = []
+        self.headers: list[Mapping[str, str]] = []
         self.cancelled = 0
         self._met: WeakSet[asyncio.BaseTransport] = WeakSet()
 
     async def relevance(self, request: web.Request) -> web.Response:
         asked = await request.json()
         self.asked.append(asked)
+        self.headers.append(request.headers)
         try:
             await asyncio.sleep(self.delay)
         except asyncio.CancelledError:

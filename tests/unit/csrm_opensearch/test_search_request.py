@@ -168,6 +168,8 @@ def test_a_locale_field_is_fetched_too() -> None:
         ({"script_fields": {"brand": {}}}, b"", "field-conflict"),
         ({"docvalue_fields": ["*"]}, b"", "field-conflict"),
         ({"fields": "title"}, b"", "field-conflict"),
+        ({"fields": {}}, b"", "field-conflict"),
+        ({"fields": None}, b"", "field-conflict"),
         ({"query": {"match_all": {}}}, b"", "no-query-text"),
         ({"ext": {"csrm": {"mode": "off"}}}, b"", "off"),
     ],
