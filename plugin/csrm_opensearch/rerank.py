@@ -320,6 +320,8 @@ def _explained(judged: _Judged, rank: int) -> dict[str, Any]:
             "irrelevance": judgment.irrelevance,
             "decision": judgment.decision,
         }
+        if judged.answer and judged.answer.knowledge:
+            notes["knowledge"] = [entry.id for entry in judged.answer.knowledge]
     return notes
 
 

@@ -299,7 +299,8 @@ def test_explain_lists_what_went_and_why(gateway: str) -> None:
     answer = search(gateway, {**CASE, "size": 5, "ext": {"csrm": {"explain": True}}})
     body = answer.json
     assert all(
-        set(hit["_csrm"]) == {"lexical_rank", "text", "grades", "score", "irrelevance", "decision"}
+        set(hit["_csrm"])
+        == {"lexical_rank", "text", "grades", "score", "irrelevance", "decision", "knowledge"}
         for hit in body["hits"]["hits"]
     )
     assert all("junk" in product["text"] for product in body["csrm"]["removed"])
