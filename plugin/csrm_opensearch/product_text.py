@@ -15,8 +15,15 @@ def product_text(fields: dict[str, object], names: Sequence[str]) -> str:
         fields: the ``fields`` of a hit: lists of values by name, nested objects under the name of their root.
         names: dotted paths, e.g. ``["brand", "title", "variants.color"]``.
     """
-    words = (" ".join(str(value).split()) for name in names for value in values_of(fields, name))
+    words = (_collapsed(str(value)) for name in names for value in values_of(fields, name))
     return " ".join(filter(None, words))[:MAX_PRODUCT_CHARS].strip()
+
+
+def _collapsed(text: str) -> str:
+    """Blanks of all kinds and numbers become one space; most texts have no others, which is soon found out."""
+    if text.isprintable() and "  " not in text:
+        return text.strip(" ")
+    return " ".join(text.split())
 
 
 def values_of(fields: dict[str, object], name: str) -> list[object]:

@@ -65,3 +65,8 @@ def test_fields_are_taken_out_with_what_they_leave_empty() -> None:
 def test_any_fields_give_a_text(fields: dict[str, object]) -> None:
     text = product_text(fields, ["a", "b", "a.b", "b.c"])
     assert text == text.strip()
+
+
+@given(st.text(alphabet=st.sampled_from("ab \t\n\u00a0\u3000\u2028\u200b東é\x1f") | st.characters()))
+def test_blanks_become_one_space(text: str) -> None:
+    assert product_text({"title": [text]}, ["title"]) == " ".join(text.split())
