@@ -44,16 +44,11 @@ def opened(
     from csrm_opensearch.cluster import connect
     from csrm_opensearch.native.road import profile_named, road_of
     from csrm_opensearch.profiles import load_settings
+    from csrm_opensearch.tls import tls_context
 
     urls = [opensearch] if opensearch else None
     settings = load_settings(profiles, opensearch__urls=urls, relevance__url=relevance)
-    cluster = settings.opensearch
-    tls = {
-        "verify_certs": cluster.verify,
-        "ca_certs": cluster.ca_file and str(cluster.ca_file),
-        "client_cert": cluster.client_cert and str(cluster.client_cert),
-        "client_key": cluster.client_key and str(cluster.client_key),
-    }
     road = road_of(profile_named(settings, profile), settings.relevance.url)
-    with connect(cluster.urls[0], **tls if cluster.urls[0].startswith("https:") else {}) as client:
+    cluster = settings.opensearch
+    with connect(cluster.urls[0], tls_context(cluster)) as client:
         yield client, road

@@ -5,6 +5,8 @@ Knows opensearch-py; knows neither what is installed nor where.
 
 from __future__ import annotations
 
+import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,12 +18,11 @@ from opensearchpy import exceptions as client_errors
 from csrm_opensearch.errors import ClusterError, ClusterRefusedError, ClusterTooOldError, UnreachableError
 
 
-def connect(url: str, **tls: Any) -> OpenSearch:
+def connect(url: str, tls: ssl.SSLContext | None = None) -> OpenSearch:
     """A client for ``url``, which may carry user and password.
 
     Args:
-        tls: what opensearch-py takes for https: ``ca_certs``, ``client_cert``, ``client_key``,
-            ``verify_certs``.
+        tls: for https; the authorities of this machine are trusted where it is null.
 
     Raises:
         ClusterError: it is not an http(s) URL.
@@ -29,7 +30,7 @@ def connect(url: str, **tls: Any) -> OpenSearch:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ClusterError("This is no URL of OpenSearch: write it like https://user:password@host:9200.")
-    return OpenSearch(url, timeout=30, max_retries=0, **tls)
+    return OpenSearch(url, timeout=30, max_retries=0, ssl_context=tls)
 
 
 def require_version(info: dict[str, Any], minimum: tuple[int, int], what: str) -> str:
@@ -65,17 +66,26 @@ def client_errors_named(client: OpenSearch, *, right: str) -> Iterator[None]:
         yield
     except client_errors.SSLError as error:
         raise UnreachableError(
-            f"The TLS connection to {hosts} fails: name the authority's file in the settings (ca_file), or "
-            f"correct the URL ({reason_of(error)})."
+            f"The TLS connection to {hosts} fails: name the authority's file (ca_file) and, where one is asked "
+            f"for, the client's certificate (client_cert, client_key) in the settings, or correct the URL "
+            f"({reason_of(error)})."
         ) from error
     except client_errors.ConnectionError as error:
+        # Who does not show the certificate that a node asks for is hung up on without a word.
+        show = " show it a certificate (client_cert, client_key)," if "https:" in hosts else ""
         raise UnreachableError(
-            f"No OpenSearch answers on {hosts}: start it, or correct the URL ({type(error).__name__})."
+            f"No OpenSearch answers on {hosts}: start it,{show} or correct the URL ({type(error).__name__})."
         ) from error
-    except (client_errors.AuthenticationException, client_errors.AuthorizationException) as error:
+    except client_errors.AuthenticationException as error:
         raise ClusterRefusedError(
-            f"OpenSearch on {hosts} refuses this user ({error.status_code}): put user and password of one "
-            f"with the right {right} into the URL."
+            f"OpenSearch on {hosts} does not know this user (401): put user and password into the URL, or name "
+            "the client's certificate in the settings (client_cert, client_key)."
+        ) from error
+    except client_errors.AuthorizationException as error:
+        lacking = re.search(r"no permissions for \[([^]]+)\]", reason_of(error))
+        raise ClusterRefusedError(
+            f"OpenSearch on {hosts} refuses this user (403): give it the right {lacking[1] if lacking else right}, "
+            "or take a user who has it."
         ) from error
     except client_errors.TransportError as error:
         raise ClusterRefusedError(

@@ -6,7 +6,6 @@ Knows HTTP and failover between nodes; knows nothing of searches.
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import AsyncIterable, Iterable
 from dataclasses import dataclass
 
@@ -14,10 +13,11 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from csrm_opensearch.errors import BrokenAnswerError, ProfileError, UnreachableError
+from csrm_opensearch.errors import BrokenAnswerError, UnreachableError
 from csrm_opensearch.gateway.exchange import Exchange, Headers
 from csrm_opensearch.profiles import OpenSearchSettings
 from csrm_opensearch.sessions import Sessions
+from csrm_opensearch.tls import tls_context
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Nodes:
     def __init__(self, settings: OpenSearchSettings) -> None:
         self._urls = [url.rstrip("/") for url in settings.urls]
         self._connect_timeout = settings.connect_timeout_ms / 1000
-        self._ssl = _ssl_context(settings)
+        self._ssl = tls_context(settings) or True
         self._first = 0
         self._sessions: Sessions | None = None
 
@@ -233,17 +233,3 @@ def _named_in_connection(headers: Headers) -> frozenset[bytes]:
     return frozenset(
         part.strip().lower() for name, value in headers if name == b"connection" for part in value.split(b",")
     )
-
-
-def _ssl_context(settings: OpenSearchSettings) -> ssl.SSLContext | bool:
-    if not any(url.startswith("https:") for url in settings.urls):
-        return True
-    try:
-        context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
-        if settings.client_cert:
-            context.load_cert_chain(settings.client_cert, settings.client_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ProfileError(f"opensearch: the certificate files cannot be used: {error}.") from error
-    if not settings.verify:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
