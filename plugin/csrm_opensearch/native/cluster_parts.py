@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from opensearchpy import NotFoundError, OpenSearch
+from opensearchpy import NotFoundError, OpenSearch, TransportError
 
 from csrm_opensearch.errors import ModelNotReadyError
 from csrm_opensearch.native.road import MARK
@@ -57,6 +57,14 @@ def pipeline_of(client: OpenSearch, name: str) -> dict[str, Any] | None:
 def is_ours(part: dict[str, Any]) -> bool:
     """Whether a pipeline, connector or model was made by us."""
     return str(part.get("description", "")).startswith(MARK)
+
+
+def is_administrator(client: OpenSearch) -> bool:
+    """Whether we are the security plugin's administrator (``authcz.admin_dn``), whose models nobody else sees."""
+    try:
+        return bool(client.transport.perform_request("GET", "/_plugins/_security/whoami")["is_admin"])
+    except TransportError:  # no such plugin
+        return False
 
 
 def models_of(client: OpenSearch, name: str) -> dict[str, dict[str, Any]]:

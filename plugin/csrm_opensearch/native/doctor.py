@@ -32,19 +32,37 @@ _AGAIN = "run csrm install pipeline"
 _WORDS = 5
 
 _REMEDIES = (
+    (r"no permissions for", "give this user the right that is named, or take a user who has it"),
     (r"private ip address", f"{_AGAIN} --yes, which allows private addresses"),
     (r"trusted connector endpoint", f"{_AGAIN} --yes, which trusts the endpoint"),
-    (r"read timed out|timeout", "raise the profile's time_budget_ms or give the service more replicas"),
+    (
+        r"validity check|certificate.*expired|not ?yet ?valid",
+        "renew the certificate of the relevance service: it is not valid today",
+    ),
+    (
+        r"subject alternative|no name matching",
+        "the certificate of the relevance service is for other names: call the service by one of them, or add "
+        "this one to it",
+    ),
+    (
+        r"connection was closed during the request|not an SSL",
+        "write https in the URL of the relevance service if it speaks TLS and http if not; else see its log",
+    ),
+    (
+        r"PKIX|certificate|SSL",
+        "let the Java of every node trust the authority of the relevance service's certificate, and restart it: "
+        "plugin/README.md says how",
+    ),
+    (
+        r"read timed out|timeout|\b504\b",
+        "raise the profile's time_budget_ms or give the service more replicas",
+    ),
     (r"\b401\b|\b403\b", f"set CSRM_RELEVANCE_KEY to the service's key and {_AGAIN}"),
     (r"\b404\b", "the URL of the relevance service is another program's: correct it"),
     (r"\b429\b|\b503\b", "the relevance service is not ready or overloaded: see its /readyz"),
     (
         r"connection refused|unknown ?host|no route|unreachable|error communicating",
         "start the relevance service, and give an address that the nodes of the cluster reach",
-    ),
-    (
-        r"PKIX|certificate|SSL",
-        "let the Java of the nodes trust the authority of the relevance service's certificate",
     ),
     (r"eligible node|ml node", "set plugins.ml_commons.only_run_on_ml_node to false, or start an ml node"),
     (

@@ -15,6 +15,7 @@ from opensearchpy import OpenSearch
 
 from csrm_opensearch.cluster import client_errors_named, require_version
 from csrm_opensearch.errors import (
+    ClusterRefusedError,
     NativeProfileError,
     PipelineConflictError,
     PluginsMissingError,
@@ -63,6 +64,11 @@ def install(
     """
     with _our_errors(client, key):
         check_cluster(client)
+        if parts.is_administrator(client):
+            raise ClusterRefusedError(
+                "ml-commons hides the models of the security plugin's administrator from every search: take the "
+                "certificate, or the name and password, of a user."
+            )
         pipeline = _own_pipeline(client, road.name)
         defaults = _own_defaults(client, road) if make_default else {}
         said = [f"setting {line}" for line in _settings(client, road, change_settings)]

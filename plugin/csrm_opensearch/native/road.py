@@ -27,7 +27,7 @@ class Road:
     Attributes:
         name: of the search pipeline, the connector and the model.
         url: of the rerank endpoint, as OpenSearch's nodes reach it.
-        timeout_s: whole seconds, the only unit that a connector knows.
+        budget_ms: milliseconds that the service has for a search.
         query: where the shopper's text is, or null when every search brings it in ``ext.rerank``.
     """
 
@@ -36,7 +36,7 @@ class Road:
     indices: tuple[str, ...]
     text_fields: tuple[str, ...]
     window: int
-    timeout_s: int
+    budget_ms: float
     locale: str | None = None
     query: Path | None = None
 
@@ -44,6 +44,11 @@ class Road:
     def drop_in(self) -> bool:
         """Whether clients need to change nothing."""
         return self.query is not None
+
+    @property
+    def timeout_s(self) -> int:
+        """Whole seconds, the only unit that a connector knows; 0 would mean no limit."""
+        return max(1, math.ceil(self.budget_ms / 1000))
 
 
 def profile_named(settings: GatewaySettings, name: str | None) -> Profile:
@@ -61,7 +66,7 @@ def profile_named(settings: GatewaySettings, name: str | None) -> Profile:
 
 
 def road_of(profile: Profile, relevance_url: str) -> Road:
-    """The native road of a profile; its threshold, its tail and its time budget below a second are lost.
+    """The native road of a profile; its threshold and its tail are lost.
 
     Raises:
         NativeProfileError: the profile or the address does not fit.
@@ -87,7 +92,7 @@ def road_of(profile: Profile, relevance_url: str) -> Road:
         indices=tuple(profile.indices),
         text_fields=tuple(profile.text_fields),
         window=profile.window,
-        timeout_s=max(1, math.ceil(profile.time_budget_ms / 1000)),
+        budget_ms=profile.time_budget_ms,
         locale=profile.locale,
         query=search_path(profile.query_path) if profile.query_path else None,
     )
@@ -100,7 +105,8 @@ def connector_body(road: Road, *, key: str | None) -> dict[str, Any]:
         key: sent to the service as bearer token.
     """
     # ${...} is filled by ml-commons, which writes the query as the inside of a JSON text.
-    request = '{"query": "${parameters.query}", "documents": ${parameters.documents}, "locale": LOCALE}'
+    told = json.dumps({"locale": road.locale, "deadline_ms": road.budget_ms}).removeprefix("{")
+    request = '{"query": "${parameters.query}", "documents": ${parameters.documents}, ' + told
     body = _filled(
         "connector",
         name=road.name,
@@ -108,7 +114,7 @@ def connector_body(road: Road, *, key: str | None) -> dict[str, Any]:
         key=key or "none",  # a connector must have a credential, needed or not
         timeout_s=road.timeout_s,
         url=road.url,
-        request_body=request.replace("LOCALE", json.dumps(road.locale)),
+        request_body=request,
     )
     if not key:
         del body["actions"][0]["headers"]

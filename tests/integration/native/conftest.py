@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
 from opensearchpy import OpenSearch, helpers
 
+from csrm_cli.main import run
 from csrm_opensearch.native.cluster_parts import models_of, pipeline_of
 from csrm_opensearch.native.install import uninstall
 from csrm_opensearch.native.road import Road, road_of
@@ -20,7 +24,9 @@ from csrm_opensearch.profiles import Profile
 from csrm_opensearch.testing import NodeError, OpenSearchNode, opensearch_node
 from csrm_opensearch.testing.java import find_jdk, find_maven
 from csrm_opensearch.testing.releases import OPENSEARCH_VERSION, RELEASES
-from tests.integration.native.serving import Serving, serving
+from tests.integration.authority import TRUST_STORE_PASSWORD, Authority
+from tests.integration.gateway.running import Wire
+from tests.integration.native.serving import API_KEY, Serving, serving
 
 PRODUCTS = [
     # Lexical search puts the short texts first; by the words of "phone case" the last three are the best.
@@ -54,21 +60,78 @@ def filter_plugin(version: str, folder: Path) -> Path:
     return source / "target" / f"csrm-filter-{version}.zip"
 
 
+class Door:
+    """The relevance service behind TLS; what it shows who it is with can be changed."""
+
+    def __init__(self, service: Serving, authority: Authority) -> None:
+        self._authority = authority
+        self._tls = authority.server_context("service")
+        self._tls.num_tickets = 0  # else a session that is taken up again shows no certificate
+        self.wire = Wire(service.url, self._tls)
+
+    def show(self, certificate: tuple[Path, Path]) -> None:
+        """Show another certificate from now on; connections that were kept are cut."""
+        self._tls.load_cert_chain(*certificate)
+        self.wire.cut()
+        time.sleep(0.3)  # until the nodes notice
+        self.wire.mend()
+
+    def show_again(self) -> None:
+        """Show one that is well."""
+        self.show(self._authority.certificate("service"))
+
+
 @pytest.fixture(scope="session")
-def plugin_node(_service: Serving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSearchNode]:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The one that the Java of the nodes trusts."""
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def door(_service: Serving, authority: Authority) -> Iterator[Door]:
+    """Where the plugin in the nodes calls."""
+    door = Door(_service, authority)
+    yield door
+    door.wire.close()
+
+
+ShowFault = Callable[[str], None]
+
+
+@pytest.fixture
+def show_fault(door: Door, authority: Authority, tmp_path: Path) -> Iterator[ShowFault]:
+    """Lets the service show a certificate of an unknown authority, for another name, or out of date."""
+    strangers = Authority(tmp_path, "an authority that the nodes do not know")
+    certificates = {
+        "authority": lambda: strangers.certificate("service"),
+        "name": lambda: authority.certificate("other", address="127.0.0.2"),
+        "date": lambda: authority.certificate("old", days=-1),
+    }
+    yield lambda fault: door.show(certificates[fault]())
+    door.show_again()
+
+
+@pytest.fixture(scope="session")
+def plugin_node(
+    door: Door, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OpenSearchNode]:
     """A local node: the service has to be within its reach, which a container's or a far one's is not."""
-    yield from _node(OPENSEARCH_VERSION, True, _service, tmp_path_factory.mktemp("plugin"))
+    yield from _node(OPENSEARCH_VERSION, True, door, authority, tmp_path_factory.mktemp("plugin"))
 
 
 @pytest.fixture(scope="session")
-def newest_node(_service: Serving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSearchNode]:
+def newest_node(
+    door: Door, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OpenSearchNode]:
     """The newest OpenSearch that can be had, which is without the plugins of others."""
-    yield from _node(NEWEST, False, _service, tmp_path_factory.mktemp("newest"))
+    yield from _node(NEWEST, False, door, authority, tmp_path_factory.mktemp("newest"))
 
 
-def _node(version: str, plugins: bool, service: Serving, folder: Path) -> Iterator[OpenSearchNode]:
+def _node(
+    version: str, plugins: bool, door: Door, authority: Authority, folder: Path
+) -> Iterator[OpenSearchNode]:
     try:
-        find_jdk(RELEASES[version].java)
+        jdk = find_jdk(RELEASES[version].java)
         find_maven()
     except NodeError as error:
         pytest.skip(str(error))
@@ -76,12 +139,21 @@ def _node(version: str, plugins: bool, service: Serving, folder: Path) -> Iterat
         plugins=plugins,
         version=version,
         kind="local",
-        timeout_s=300,
         plugin_zips=[filter_plugin(version, folder)],
-        settings={"csrm.relevance.url": service.url},
+        settings={"csrm.relevance.url": door.wire.url},
+        secrets={"csrm.relevance.key": API_KEY},
+        jvm_options=trusting(authority.trust_store(jdk)),
     ) as node:
         assert node.version == version
         yield node
+
+
+def trusting(store: Path) -> list[str]:
+    """The lines of jvm.options that plugin/README.md names."""
+    return [
+        f"-Djavax.net.ssl.trustStore={store}",
+        f"-Djavax.net.ssl.trustStorePassword={TRUST_STORE_PASSWORD}",
+    ]
 
 
 @pytest.fixture
@@ -146,3 +218,43 @@ def road(client: OpenSearch, profile: Profile, service: Serving) -> Iterator[Roa
 
 def hits(answer: dict[str, Any]) -> list[str]:
     return [hit["_id"] for hit in answer["hits"]["hits"]]
+
+
+def profiles_file(folder: Path, road: Road, *, relevance: str, opensearch: dict[str, Any]) -> Path:
+    """A settings file with the profile of a road.
+
+    Args:
+        relevance: URL of the service.
+        opensearch: that part of the file.
+    """
+    profile = {
+        "name": road.name.removeprefix("csrm-"),
+        "indices": list(road.indices),
+        "text_fields": list(road.text_fields),
+        "query_path": "/query/multi_match/query",
+    }
+    settings = {"opensearch": opensearch, "relevance": {"url": relevance}, "profiles": [profile]}
+    file = folder / "profiles.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+Csrm = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def csrm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Csrm:
+    """Runs a command as the shell does: its exit code, and what it says on both streams."""
+
+    def run_command(*arguments: str, key: str = "") -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["csrm", *arguments])
+        monkeypatch.setenv("CSRM_RELEVANCE_KEY", key)
+        code = 0
+        try:
+            run()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run_command

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
 import pytest
-import yaml
 from opensearchpy import OpenSearch
 
-from csrm_cli.main import run
 from csrm_opensearch.cluster import connect
-from csrm_opensearch.errors import ClusterRefusedError, ClusterTooOldError, UnreachableError
+from csrm_opensearch.errors import ClusterTooOldError, UnreachableError
 from csrm_opensearch.native import cluster_parts as parts
 from csrm_opensearch.native.doctor import examine
-from csrm_opensearch.native.install import install, uninstall
+from csrm_opensearch.native.install import install
 from csrm_opensearch.native.road import Road
 from csrm_opensearch.testing import OpenSearchNode
-from tests.integration.native.conftest import BEST, SEARCH, hits
+from tests.integration.native.conftest import BEST, SEARCH, Csrm, hits, profiles_file
 from tests.integration.native.serving import API_KEY, Serving
 
 
@@ -43,42 +34,7 @@ def test_something_else_there(service: Serving, road: Road) -> None:
 
 @pytest.fixture
 def profiles(tmp_path: Path, road: Road, service: Serving, plugin_node: OpenSearchNode) -> Path:
-    """A settings file with the profile of the road."""
-    profile = {
-        "name": road.name.removeprefix("csrm-"),
-        "indices": list(road.indices),
-        "text_fields": list(road.text_fields),
-        "query_path": "/query/multi_match/query",
-    }
-    settings = {
-        "opensearch": {"urls": [plugin_node.url]},
-        "relevance": {"url": service.url},
-        "profiles": [profile],
-    }
-    file = tmp_path / "profiles.yaml"
-    file.write_text(yaml.safe_dump(settings))
-    return file
-
-
-Csrm = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def csrm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Csrm:
-    """Runs a command as the shell does: its exit code, and what it says on both streams."""
-
-    def run_command(*arguments: str, key: str = "") -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["csrm", *arguments])
-        monkeypatch.setenv("CSRM_RELEVANCE_KEY", key)
-        code = 0
-        try:
-            run()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    return run_command
+    return profiles_file(tmp_path, road, relevance=service.url, opensearch={"urls": [plugin_node.url]})
 
 
 def test_the_commands_from_nothing_to_nothing(
@@ -101,55 +57,6 @@ def test_the_commands_from_nothing_to_nothing(
     assert csrm("uninstall", "pipeline", *file) == (0, f"nothing of {road.name} is there\n")
     code, output = csrm("install", "pipeline", *file, "--opensearch", "http://127.0.0.1:1")
     assert (code, "No OpenSearch answers on http://127.0.0.1:1" in output) == (1, True)
-
-
-NO_RIGHTS = {
-    "error": {
-        "root_cause": [],
-        "type": "security_exception",
-        "reason": "no permissions for [cluster:admin/opensearch/ml/connectors/search] and User [name=shop]",
-    },
-    "status": 403,
-}
-
-
-@pytest.fixture
-def no_rights(plugin_node: OpenSearchNode) -> Iterator[str]:
-    """The node behind a door that says of ml-commons what the security plugin says to a user without rights."""
-
-    class Door(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            refused = self.path.startswith("/_plugins/_ml")
-            inside = None if refused else httpx.request(self.command, plugin_node.url + self.path)
-            body = inside.content if inside else json.dumps(NO_RIGHTS).encode()
-            self.send_response(inside.status_code if inside else 403)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Door) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def test_a_user_without_rights(no_rights: str, road: Road) -> None:
-    with connect(no_rights) as client:
-        with pytest.raises(
-            ClusterRefusedError, match=r"refuses this user \(403\): .*cluster:admin/opensearch/ml"
-        ):
-            uninstall(client, road.name)
-        public = replace(
-            road, url="https://api.cohere.ai/v2/rerank"
-        )  # trusted by default, so no setting to change
-        with pytest.raises(ClusterRefusedError, match="put user and password of one with the right"):
-            install(client, public)
 
 
 def test_an_older_cluster(client: OpenSearch, road: Road, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from csrm_opensearch.native.doctor import Check, examine
 from csrm_opensearch.native.install import install, uninstall
 from csrm_opensearch.native.road import Road
 from csrm_opensearch.native.settings import PRIVATE, TRUSTED
+from tests.integration.native.conftest import Door, ShowFault
 from tests.integration.native.serving import API_KEY, Serving
 
 STEPS = ["cluster", "search pipeline", "settings", "model", "relevance service", "document"]
@@ -57,7 +58,7 @@ def test_a_pipeline_of_others(client: OpenSearch, road: Road) -> None:
 
 def test_another_profile_than_was_installed(client: OpenSearch, installed: Road) -> None:
     assert "not as the profile wants it" in examined(client, replace(installed, window=7)).found
-    assert examined(client, replace(installed, timeout_s=7)).step == "model"
+    assert examined(client, replace(installed, budget_ms=7_000)).step == "model"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_a_wrong_key(client: OpenSearch, installed: Road, service: Serving) -> N
 
 
 def test_a_service_that_is_too_slow(client: OpenSearch, installed: Road, service: Serving) -> None:
-    quick = replace(installed, timeout_s=1)
+    quick = replace(installed, budget_ms=1_000)
     install(client, quick)
     service.model.seconds_each = 0.7
     last = examined(client, quick)
@@ -116,6 +117,49 @@ def test_a_service_that_is_down(client: OpenSearch, installed: Road) -> None:
     last = examined(client, nobody)
     assert last.step == "relevance service"
     assert last.remedy.startswith("start the relevance service")
+
+
+@pytest.mark.parametrize(
+    ("fault", "remedy"),
+    [
+        ("authority", "let the Java of every node trust the authority"),
+        ("name", "the certificate of the relevance service is for other names"),
+        ("date", "renew the certificate of the relevance service"),
+    ],
+)
+def test_a_service_whose_certificate_does_not_fit(
+    client: OpenSearch,
+    installed: Road,
+    service: Serving,
+    door: Door,
+    show_fault: ShowFault,
+    fault: str,
+    remedy: str,
+) -> None:
+    service.key = API_KEY
+    secure = replace(installed, url=f"{door.wire.url}/v2/rerank")
+    install(client, secure, key=API_KEY, change_settings=True)
+    assert examined(client, secure).well
+    show_fault(fault)
+    service.asked.clear()
+    last = examined(client, secure)
+    assert last.step == "relevance service"
+    assert last.remedy.startswith(remedy), last
+    assert service.asked == []
+
+
+@pytest.mark.parametrize("tls", ["of the service only", "of the cluster only"])
+def test_tls_on_one_side_only(
+    client: OpenSearch, installed: Road, service: Serving, door: Door, tls: str
+) -> None:
+    url = {
+        "of the service only": door.wire.url.replace("https:", "http:"),
+        "of the cluster only": service.url.replace("http:", "https:"),
+    }[tls]
+    half = replace(installed, url=f"{url}/v2/rerank")
+    install(client, half, change_settings=True)
+    last = examined(client, half)
+    assert last.remedy.startswith("write https in the URL"), last
 
 
 def test_a_url_of_another_program(client: OpenSearch, installed: Road) -> None:
@@ -153,7 +197,7 @@ def test_what_does_not_concern_a_remote_model(client: OpenSearch, installed: Roa
     parts.put_settings(client, asked_for)
     try:
         assert examined(client, installed).well
-        install(client, replace(installed, timeout_s=7))  # deploys anew
-        assert examined(client, replace(installed, timeout_s=7)).well
+        install(client, replace(installed, budget_ms=7_000))  # deploys anew
+        assert examined(client, replace(installed, budget_ms=7_000)).well
     finally:
         parts.put_settings(client, dict.fromkeys(asked_for))

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from opensearchpy import OpenSearch, RequestError
 
-from csrm_opensearch.testing import OpenSearchNode
-from tests.integration.native.conftest import BEST, PRODUCTS, hits, shop_on
-from tests.integration.native.serving import Serving
+from csrm_opensearch.testing import NodeError, OpenSearchNode, opensearch_node
+from csrm_opensearch.testing.java import Jdk
+from csrm_opensearch.testing.releases import OPENSEARCH_VERSION
+from tests.integration.native.conftest import (
+    BEST,
+    NEWEST,
+    PRODUCTS,
+    Door,
+    ShowFault,
+    filter_plugin,
+    hits,
+    shop_on,
+)
+from tests.integration.native.serving import API_KEY, Serving
 
 PIPELINE = "filtered"
 FIELDS = ["brand", "title"]
@@ -153,6 +167,37 @@ def test_a_late_answer_costs_the_budget_and_no_more(shop: Shop, service: Serving
     assert time.monotonic() - started < 1.5
 
 
+def test_the_key_of_the_keystore_is_sent(shop: Shop, service: Serving) -> None:
+    service.key = API_KEY
+    assert shop.search(QUERY)["status"].startswith("reranked")
+    service.key = "another one"
+    assert shop.search(QUERY)["status"] == "skipped; reason=relevance-401"
+
+
+def test_the_key_is_shown_to_nobody(shop: Shop, service: Serving) -> None:
+    service.key = "another one"  # also not where it was refused
+    shop.search(QUERY)
+    defaults = "/_cluster/settings?include_defaults=true&flat_settings=true"
+    run = Path(psutil.Process(shop.node.pid).cmdline()[-1])  # with the log, the keystore and the data
+    shown = [
+        *(httpx.get(f"{shop.node.url}{path}").text for path in ("/_nodes", "/_nodes/settings", defaults)),
+        *(file.read_bytes().decode("latin-1") for file in run.rglob("*") if file.is_file()),
+    ]
+    assert "gives no judgments, searches stay as they are" in "".join(shown)
+    assert not [text for text in shown if API_KEY in text]
+
+
+@pytest.mark.parametrize("fault", ["authority", "name", "date"])
+def test_a_service_that_is_another_one_gets_neither_texts_nor_key(
+    shop: Shop, service: Serving, door: Door, show_fault: ShowFault, fault: str
+) -> None:
+    show_fault(fault)
+    assert shop.search(QUERY)["status"] == "skipped; reason=relevance-untrusted"
+    assert service.judged == []
+    door.show_again()
+    assert shop.search(QUERY)["status"].startswith("reranked")
+
+
 @pytest.mark.parametrize("processor", [{"csrm_window": {"fields": FIELDS, "window": 0}}, {"csrm_window": {}}])
 def test_a_wrong_pipeline_is_refused(shop: Shop, processor: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match=r"window|fields"):
@@ -177,3 +222,33 @@ def test_searches_that_are_refused_do_not_switch_the_service_off(shop: Shop) -> 
     long = {"query": {"match": {"title": "phone " * 400}}}
     assert [shop.search(long)["status"] for _ in range(6)] == ["skipped; reason=relevance-422"] * 6
     assert shop.search(QUERY)["status"].startswith("reranked")
+
+
+@pytest.mark.parametrize(
+    ("version", "url", "key", "said"),
+    [
+        (OPENSEARCH_VERSION, "ftp://relevance.example", "", "csrm.relevance.url: write it like https://"),
+        (
+            OPENSEARCH_VERSION,
+            "https://me:secret@relevance.example",
+            "",
+            "csrm.relevance.url: no password here",
+        ),
+        (NEWEST, "https://relevance.example", "sécret", "csrm.relevance.key: only letters of ASCII"),
+    ],
+)
+def test_a_node_with_wrong_settings_says_so_and_does_not_start(
+    tmp_path: Path, jdk: Jdk, version: str, url: str, key: str, said: str
+) -> None:
+    with (
+        pytest.raises(NodeError, match=said) as raised,
+        opensearch_node(
+            version=version,
+            kind="local",
+            plugin_zips=[filter_plugin(version, tmp_path)],
+            settings={"csrm.relevance.url": url},
+            secrets={"csrm.relevance.key": key} if key else None,
+        ),
+    ):
+        pass
+    assert not re.search("s[eé]cret", str(raised.value))

@@ -30,7 +30,7 @@ def roads(plugin_node: OpenSearchNode, _shop: str, _service: Serving) -> Iterato
         indices=(_shop,),
         text_fields=("brand", "title"),
         window=50,
-        timeout_s=2,
+        budget_ms=2_000,
         query=("query", "multi_match", "query"),
     )
     both = {"drop-in": drop_in, "rerank": replace(drop_in, name=f"{name}-rerank", query=None)}
@@ -179,17 +179,30 @@ def test_a_service_that_is_down_costs_the_order_only(client: OpenSearch, road: R
 
 
 @pytest.mark.parametrize("drop_in", [True, False])
+def test_a_service_that_is_slow_gives_up_at_the_millisecond(
+    client: OpenSearch, road: Road, service: Serving, drop_in: bool
+) -> None:
+    """The connector would wait 2 s and get an order after 1.4; the search that was given up holds no queue."""
+    budgeted = replace(road, budget_ms=1_050, query=road.query if drop_in else None)
+    assert budgeted.timeout_s == 2
+    install(client, budgeted, change_settings=True)
+    service.model.seconds_each = 0.2  # 7 products
+    assert hits(search(client, budgeted, size=3)) == hits(lexical(client, budgeted, size=3))
+    assert service.asked[-1]["deadline_ms"] == 1_050
+
+
+@pytest.mark.parametrize("drop_in", [True, False])
 def test_a_service_that_hangs_costs_every_search_whole_seconds(
     client: OpenSearch, road: Road, service: Serving, drop_in: bool
 ) -> None:
-    """A budget of 1,500 ms became 2 s, and there is no breaker: the second search waits as long as the first."""
-    assert road.timeout_s == 2
-    slow = replace(road, timeout_s=1, query=road.query if drop_in else None)
-    install(client, slow, change_settings=True)
-    service.model.seconds_each = 0.25  # 7 products: 1.75 s
+    """A budget of 300 ms became 1 s, and there is no breaker: the second search waits as long as the first."""
+    stuck = replace(road, budget_ms=300, query=road.query if drop_in else None)
+    assert stuck.timeout_s == 1
+    install(client, stuck, change_settings=True)
+    service.model.seconds_each = 2.5  # it looks at its deadline after each
     for _ in range(2):
         started = time.monotonic()
-        assert hits(search(client, slow, size=3)) == hits(lexical(client, slow, size=3))
+        assert hits(search(client, stuck, size=3)) == hits(lexical(client, stuck, size=3))
         assert time.monotonic() - started > 0.9
 
 

@@ -127,7 +127,7 @@ def test_a_changed_profile_is_brought_into_the_cluster(client: OpenSearch, road:
         f"search pipeline {road.name} (drop-in): updated",
     ]
     assert not BEST & set(hits(search(client, road, size=1)))
-    install(client, replace(road, timeout_s=9))
+    install(client, replace(road, budget_ms=8_500))
     (connector,) = parts.connectors_of(client, road.name).values()
     assert connector["client_config"]["read_timeout"] == 9
     assert parts.models_of(client, road.name).keys() != {model}
@@ -248,7 +248,7 @@ def test_the_key_reaches_the_service_and_nobody_else(
     assert API_KEY not in everything
     assert all(line.endswith(": there") for line in install(client, road))  # the key is kept
     with pytest.raises(NativeProfileError, match="set the environment variable CSRM_RELEVANCE_KEY again"):
-        install(client, replace(road, timeout_s=5))
+        install(client, replace(road, budget_ms=5_000))
 
 
 def test_a_key_that_the_cluster_repeats_is_taken_out_of_the_error(

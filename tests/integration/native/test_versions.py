@@ -16,7 +16,7 @@ from csrm_opensearch.templates import State, check_templates, install_templates
 from csrm_opensearch.testing import OpenSearchNode
 from tests.integration.native.conftest import hits
 
-ROAD = Road("csrm-new", "http://127.0.0.1:9/v2/rerank", ("new",), ("title",), window=5, timeout_s=1)
+ROAD = Road("csrm-new", "http://127.0.0.1:9/v2/rerank", ("new",), ("title",), window=5, budget_ms=1_000)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import pytest
 
 from csrm_opensearch.native.doctor import remedy_of
 
+TLS = "Error communicating with remote model: javax.net.ssl.SSLHandshakeException:"
+
 
 @pytest.mark.parametrize(
     ("status", "reason", "remedy"),
@@ -24,9 +26,27 @@ from csrm_opensearch.native.doctor import remedy_of
         ),
         (401, 'Error from remote service: {"error": "no such key"}', "CSRM_RELEVANCE_KEY"),
         (403, "Error from remote service: null", "CSRM_RELEVANCE_KEY"),
+        (
+            403,
+            "no permissions for [cluster:admin/opensearch/ml/predict] and User [name=shop]",
+            "give this user the right",
+        ),
         (404, 'Error from remote service: {"detail": "Not Found"}', "correct it"),
         (503, 'Error from remote service: {"error": {"type": "overloaded"}}', "/readyz"),
-        (500, "PKIX path building failed: unable to find valid certification path", "trust the authority"),
+        (
+            500,
+            f"{TLS} PKIX path building failed: unable to find valid certification path",
+            "trust the authority",
+        ),
+        (500, f"{TLS} PKIX path validation failed: validity check failed", "renew the certificate"),
+        (500, f"{TLS} No subject alternative names matching IP address 10.0.0.7 found", "for other names"),
+        (500, f"{TLS} No name matching relevance found", "for other names"),
+        (
+            500,
+            "Error communicating with remote model: The connection was closed during the request. The request will",
+            "write https",
+        ),
+        (504, 'Error from remote service: {"error": {"type": "deadline_exceeded"}}', "time_budget_ms"),
         (400, "No eligible node found to execute this request.", "only_run_on_ml_node"),
         (
             500,

@@ -59,9 +59,16 @@ def test_a_pipeline_without_a_model_calls_none() -> None:
 
 @pytest.mark.parametrize(("budget_ms", "seconds"), [(50, 1), (1_000, 1), (1_001, 2), (5_000, 5)])
 def test_time_budget_in_whole_seconds_that_are_never_none(budget_ms: float, seconds: int) -> None:
-    """A connector with a timeout of 0 waits for ever."""
-    road = road_of(profile(time_budget_ms=budget_ms), URL)
-    assert connector_body(road, key=None)["client_config"]["read_timeout"] == seconds
+    """A connector with a timeout of 0 waits for ever; the service is told the budget as it is."""
+    body = connector_body(road_of(profile(time_budget_ms=budget_ms), URL), key=None)
+    assert body["client_config"]["read_timeout"] == seconds
+    filled = body["actions"][0]["request_body"].replace("${parameters.documents}", '["case"]')
+    assert json.loads(filled) == {
+        "query": "${parameters.query}",
+        "documents": ["case"],
+        "locale": None,
+        "deadline_ms": budget_ms,
+    }
 
 
 def test_the_key_is_a_credential_and_nothing_else() -> None:

@@ -1,5 +1,6 @@
 package org.csrm.opensearch;
 
+import java.net.http.HttpTimeoutException;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -8,8 +9,7 @@ import java.util.concurrent.Executor;
 import java.util.concurrent.TimeoutException;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
-import org.apache.logging.log4j.LogManager;
-import org.apache.logging.log4j.Logger;
+import javax.net.ssl.SSLException;
 import org.csrm.opensearch.Page.Judgment;
 import org.csrm.opensearch.RelevanceClient.NoJudgments;
 import org.opensearch.action.search.SearchRequest;
@@ -34,7 +34,6 @@ import org.opensearch.search.profile.SearchProfileShardResults;
  */
 final class FilterProcessor extends AbstractProcessor implements SearchResponseProcessor {
   static final String TYPE = "csrm_filter";
-  private static final Logger LOG = LogManager.getLogger(FilterProcessor.class);
   /** The longest text that the service reads. */
   private static final int MAX_PRODUCT_CHARS = 20_000;
 
@@ -112,9 +111,7 @@ final class FilterProcessor extends AbstractProcessor implements SearchResponseP
             (judgments, error) -> {
               SearchHit[] page = own;
               String status = error == null ? "" : "skipped; reason=" + word(error);
-              if (error != null) {
-                LOG.debug("no judgments", error);
-              } else {
+              if (error == null) {
                 Map<Integer, Judgment> judged = new HashMap<>();
                 for (int i = 0; i < places.size(); i++) {
                   judged.put(places.get(i), judgments.get(i));
@@ -137,8 +134,10 @@ final class FilterProcessor extends AbstractProcessor implements SearchResponseP
     if (cause instanceof NoJudgments) {
       return cause.getMessage();
     }
-    boolean late = cause instanceof TimeoutException || cause instanceof java.net.http.HttpTimeoutException;
-    return late ? "deadline" : "relevance-down";
+    if (cause instanceof TimeoutException || cause instanceof HttpTimeoutException) {
+      return "deadline";
+    }
+    return cause instanceof SSLException ? "relevance-untrusted" : "relevance-down";
   }
 
   private static String text(SearchHit hit, List<String> fields) {

@@ -12,12 +12,16 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
 import org.csrm.opensearch.Page.Judgment;
 import org.opensearch.common.xcontent.XContentFactory;
 import org.opensearch.common.xcontent.XContentHelper;
@@ -34,21 +38,28 @@ import org.opensearch.core.xcontent.XContentBuilder;
  */
 final class RelevanceClient {
   private static final int FAILURES = 5;
+  private static final Set<String> SEARCH_AT_FAULT = Set.of("relevance-413", "relevance-422");
   private static final long COOLDOWN_NANOS = TimeUnit.SECONDS.toNanos(5);
 
+  private static final Logger LOG = LogManager.getLogger(RelevanceClient.class);
+
   private final URI endpoint;
+  private final String key;
   private final Semaphore free;
   private final Executor threads;
   private final AtomicInteger failures = new AtomicInteger();
+  private final AtomicBoolean failing = new AtomicBoolean();
   private volatile long closedUntil = System.nanoTime();
   private HttpClient http;
 
   /**
+   * @param key sent as bearer token; none where empty
    * @param threads those of OpenSearch: the HTTP client may not make its own under a security manager, and what
    *     the node does with the answer is not allowed on them
    */
-  RelevanceClient(String url, int maxInFlight, Executor threads) {
+  RelevanceClient(String url, String key, int maxInFlight, Executor threads) {
     this.threads = threads;
+    this.key = key;
     endpoint = URI.create(url.replaceFirst("/+$", "") + "/v1/relevance");
     free = new Semaphore(maxInFlight);
   }
@@ -68,15 +79,17 @@ final class RelevanceClient {
     if (!free.tryAcquire()) {
       return CompletableFuture.failedFuture(new NoJudgments("busy"));
     }
-    HttpRequest request =
+    HttpRequest.Builder request =
         HttpRequest.newBuilder(endpoint)
             .timeout(Duration.ofMillis(timeoutMs))
             .header("Content-Type", "application/json")
-            .POST(HttpRequest.BodyPublishers.ofByteArray(body(query, products, locale, timeoutMs)))
-            .build();
+            .POST(HttpRequest.BodyPublishers.ofByteArray(body(query, products, locale, timeoutMs)));
+    if (!key.isEmpty()) {
+      request.header("Authorization", "Bearer " + key);
+    }
     CompletableFuture<HttpResponse<byte[]>> answer;
     try {
-      answer = send(request, timeoutMs);
+      answer = send(request.build(), timeoutMs);
     } catch (RuntimeException | Error e) { // for instance what the security manager says
       answer = CompletableFuture.failedFuture(e);
     }
@@ -114,13 +127,22 @@ final class RelevanceClient {
 
   private void count(Throwable error) {
     free.release();
+    Throwable cause = causeOf(error);
     // A service that finds fault with one search is well; else a few odd searches could switch it off for all.
-    boolean refused = error != null && String.valueOf(causeOf(error).getMessage()).startsWith("relevance-4");
-    if (error == null || refused) {
+    boolean well = error == null || cause instanceof NoJudgments && SEARCH_AT_FAULT.contains(cause.getMessage());
+    if (well) {
       failures.set(0);
     } else if (failures.incrementAndGet() >= FAILURES) {
       failures.set(0);
       closedUntil = System.nanoTime() + COOLDOWN_NANOS;
+    }
+    // The first failure and the first success after it, not each of thousands.
+    if (failing.getAndSet(!well) == well) {
+      if (well) {
+        LOG.info("{} judges again", endpoint);
+      } else {
+        LOG.warn("{} gives no judgments, searches stay as they are: {}", endpoint, String.valueOf(cause));
+      }
     }
   }
 
