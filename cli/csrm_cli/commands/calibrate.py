@@ -20,16 +20,51 @@ def calibrate(
         int | None, typer.Option(help="Version of the new bundle. [the bundle's]", min=1)
     ] = None,
     max_loss: Annotated[
-        float, typer.Option(help="Largest share of relevant products that may be removed.")
+        float,
+        typer.Option(
+            help="Largest share of relevant products that may be removed, with 95 % confidence.",
+            min=0.001,
+            max=0.5,
+        ),
     ] = 0.02,
 ) -> None:
     """Fit calibration and threshold on clean rows and write a new bundle with them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from csrm.calibration import fewest_relevant
+    from csrm.evaluation.calibrating import CalibrationFit
     from csrm.training.bundling import calibrated_bundle
 
-    fitted = calibrated_bundle(
-        bundle, data, out, adapter=adapter, name=name, version=version, max_loss=max_loss
+    fits: list[CalibrationFit] = []
+    made = calibrated_bundle(
+        bundle,
+        data,
+        out,
+        adapter=adapter,
+        name=name,
+        version=version,
+        max_loss=max_loss,
+        on_fit=fits.append,
     )
-    typer.echo(
-        f"{fitted.path}: threshold {fitted.manifest.threshold:.4f}, calibration slope "
-        f"{fitted.manifest.calibration.slope:.3f} offset {fitted.manifest.calibration.offset:.3f}"
+    (fit,) = fits
+    after = "too few queries to tell" if fit.ece_after is None else f"{fit.ece_after:.3f} on queries left out"
+    table = Table(
+        *("", "threshold", "relevant lost", "at most, with 95 % confidence", "defects removed"),
+        title=f"{made.name} · calibration error {fit.ece_before:.3f} → {after}",
     )
+    for place, promise in {"all": fit.pooled, **fit.by_locale}.items():
+        table.add_row(
+            place,
+            f"{promise.threshold:.4f}",
+            f"{promise.lost} of {promise.relevant}",
+            f"{promise.bound:.2%}",
+            f"{promise.removed} of {promise.defects}",
+        )
+    Console().print(table)
+    if fit.pooled.threshold == 1.0:
+        typer.echo(
+            f"Nothing will be removed: a promise of {max_loss:.1%} takes at least {fewest_relevant(max_loss)} relevant "
+            f"rows (E, S), and there are {fit.pooled.relevant}. Judge more rows, or allow more with --max-loss."
+        )
+    typer.echo(made.path)

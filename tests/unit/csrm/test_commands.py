@@ -1,0 +1,85 @@
+"""``csrm calibrate`` and ``csrm evaluate`` one after the other, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from csrm.bundle import load_bundle
+from csrm.errors import InputError
+from csrm.evaluation.grading import grade_rows
+from csrm.model import RelevanceModel
+from csrm.training.data import LabelledPair
+from csrm_cli.main import load
+
+
+def csrm(name: str, *arguments: object) -> str:
+    """What the command prints; what it raises on purpose is raised."""
+    done = CliRunner(env={"COLUMNS": "160"}).invoke(load(name), [str(argument) for argument in arguments])
+    if done.exception:
+        raise done.exception
+    return " ".join(done.output.split())
+
+
+@pytest.fixture
+def start(tmp_path: Path, tiny_bases: dict[str, Path]) -> Path:
+    """A bundle, and rows labelled after its own heart with some noise."""
+    folder = tmp_path / "start"
+    folder.mkdir()
+    manifest = {
+        "name": "tiny",
+        "version": 1,
+        "base": str(tiny_bases["gemma3"]),
+        "calibration": {"offset": 2.0},
+    }
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    rows = [
+        LabelledPair(query=f"cover {i // 30}", title=f"item {i * 7919}", label="E", locale="en")
+        for i in range(600)
+    ]
+    defect = grade_rows(RelevanceModel.load(folder), rows)[:, 2:].sum(axis=1)
+    noisy = defect + np.random.default_rng(1).normal(0, defect.std() / 3, len(rows))
+    labels = ["EI"[int(p > np.median(noisy))] for p in noisy]
+    judged = [row.model_copy(update={"label": label}) for row, label in zip(rows, labels, strict=True)]
+    (tmp_path / "clean.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in judged))
+    return folder
+
+
+def test_a_calibrated_bundle_is_measured_to_keep_its_promise(start: Path, tmp_path: Path) -> None:
+    made, clean = tmp_path / "made", tmp_path / "clean.jsonl"
+    said = csrm("calibrate", clean, "--bundle", start, "--out", made, "--version", 2)
+    assert "tiny@2 · calibration error" in said
+    assert "on queries left out" in said
+    assert load_bundle(made).manifest.threshold < 1
+    shown = csrm(
+        *("evaluate", "--bundle", made, "--data", clean, "--against", start),
+        *("--json", tmp_path / "out.json", "--plots", tmp_path / "plots"),
+    )
+    assert "tiny@2 against tiny@1" in shown
+    result = json.loads((tmp_path / "out.json").read_text())
+    after, before = result["all"], result["against"]["all"]
+    assert after["at_threshold"]["relevant_kept"]["value"] >= 0.98
+    assert after["at_threshold"]["defects_removed"]["value"] > 0.2
+    assert before["at_threshold"]["defects_removed"]["value"] == 0
+    assert after["ece"]["value"] < before["ece"]["value"]
+    assert after["auc_es"]["value"] == pytest.approx(before["auc_es"]["value"])
+    assert (tmp_path / "plots" / "reliability.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_too_few_rows_say_how_many_it_takes(start: Path, tmp_path: Path) -> None:
+    lines = (tmp_path / "clean.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "few.jsonl").write_text("".join(lines[:100]))
+    said = csrm("calibrate", tmp_path / "few.jsonl", "--bundle", start, "--out", tmp_path / "made")
+    assert "Nothing will be removed: a promise of 2.0% takes at least 149 relevant rows" in said
+
+
+def test_rows_of_one_kind_leave_no_bundle(start: Path, tmp_path: Path) -> None:
+    one = LabelledPair(query="q", title="t", label="E", locale="en")
+    (tmp_path / "one.jsonl").write_text(one.model_dump_json() + "\n")
+    with pytest.raises(InputError, match="one kind"):
+        csrm("calibrate", tmp_path / "one.jsonl", "--bundle", start, "--out", tmp_path / "made")
+    assert not (tmp_path / "made").exists()
