@@ -61,6 +61,10 @@ bench-gateway: $(STAMP) ## what the gateway costs, beside OpenSearch alone and n
 	@mkdir -p build/bench
 	@$(BIN)/python -m benchmarks.gateway --json build/bench/gateway.json
 
+.PHONY: bench-scoring
+bench-scoring: $(STAMP) ## how fast this machine scores, beside what else could run the model (QUICK=1: two minutes)
+	@$(BIN)/csrm bench scoring --peers --overhead $(if $(filter-out 0,$(QUICK)),--quick) --json build/bench/scoring.json
+
 .PHONY: environment
 environment: $(STAMP) ## .venv with everything in it, at the versions of constraints.txt
 

@@ -47,6 +47,7 @@ COMMANDS = {
     "calibrate": Row(
         "csrm_cli.commands.calibrate:calibrate", "Fit calibration and thresholds on a clean dev set."
     ),
+    "bench": Row("csrm_cli.commands.bench:app", "Measure how fast this machine scores."),
     "base": Row("csrm_cli.commands.base:base", "Make the base weights ready, once a machine."),
 }
 

@@ -49,7 +49,12 @@ def add_routes(app: FastAPI, service: RelevanceService) -> None:
             return Answer(Scored(await service.model(), 0.0, [], {}), Knowledge(), {})
         arrived = request.scope["state"][ARRIVED]
         return await service.judge(
-            query, worth_it, locale=body.locale, deadline_ms=body.deadline_ms, arrived=arrived
+            query,
+            worth_it,
+            locale=body.locale,
+            level=body.level,
+            deadline_ms=body.deadline_ms,
+            arrived=arrived,
         )
 
     async def check(body: ImitatedRequest) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from csrm.wire import MAX_PRODUCT_CHARS, MAX_QUERY_CHARS, Locale
+from csrm.wire import MAX_PRODUCT_CHARS, MAX_QUERY_CHARS, Level, Locale
 from csrm_serve.errors import UnknownModelError
 from csrm_serve.service import Answer
 
@@ -29,6 +29,9 @@ class ImitatedRequest(BaseModel):
 
     model: str | None = Field(default=None, description="As /v1/models names it; the served model if null.")
     locale: Locale | None = Field(default=None, description="Language of the shop; of this service only.")
+    level: Level | None = Field(
+        default=None, description="How deep texts are judged, as in /v1/relevance; of this service only."
+    )
     deadline_ms: float | None = Field(
         default=None,
         gt=0,

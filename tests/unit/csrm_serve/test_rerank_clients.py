@@ -147,3 +147,16 @@ def test_an_unforeseen_error_of_one_pair_tells_nothing(make_client: MakeClient, 
     with make_client() as client:
         answer = client.post("/score", json={"model": None, "text_1": "a", "text_2": "b"})
     assert answer.status_code == 500 and "secret" not in answer.text
+
+
+def test_the_level_may_be_said_in_every_shape(client: TestClient) -> None:
+    """At level fast the words model reads the query's first word alone."""
+    common = {"query": "running shoes", "level": "fast"}
+    tei = client.post("/rerank", json={**common, "texts": DOCUMENTS}).json()
+    cohere_shaped = client.post("/v2/rerank", json={**common, "documents": DOCUMENTS}).json()["results"]
+    vllm = client.post(
+        "/score", json={"level": "fast", "text_1": "running shoes", "text_2": DOCUMENTS}
+    ).json()
+    assert [(one["index"], one["score"]) for one in tei] == [(1, 1.0), (2, 1.0), (0, 0.0)]
+    assert [(one["index"], one["relevance_score"]) for one in cohere_shaped] == [(1, 1.0), (2, 1.0), (0, 0.0)]
+    assert [one["score"] for one in vllm["data"]] == [0.0, 1.0, 1.0]

@@ -1,0 +1,61 @@
+"""What this machine can multiply at most, measured: the yardstick of every row.
+
+Knows torch; knows no model.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+SIDES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
+"""Sides of the square matrices that are tried; the best counts."""
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def peak_gflops(device: str, precision: str, seconds: float = 1.0) -> float:
+    """Billions of floating-point operations a second in one large matrix product.
+
+    fp32 is measured as torch multiplies it by itself and with leave to take another way, which on some CPUs is twice
+    as fast and as exact. Where it is not as exact (AMX, TF32) it is not fp32 and does not count.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        precision: ``fp32`` or ``bf16``.
+        seconds: time spent on each size.
+    """
+    before = torch.get_float32_matmul_precision()
+    ways = ["highest", "medium"] if precision == "fp32" and device == "cpu" else [before]
+    try:
+        best = 0.0
+        for way in ways:
+            torch.set_float32_matmul_precision(way)
+            if way == "medium" and not _exact():
+                continue
+            best = max(best, *(_gflops(device, DTYPES[precision], side, seconds) for side in SIDES[device]))
+        return best
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _exact() -> bool:
+    """Whether a matrix product is as exact as fp32 is, with the way that torch takes now."""
+    a, b = torch.randn(256, 512), torch.randn(512, 256)
+    return bool(torch.allclose((a @ b).double(), a.double() @ b.double(), rtol=1e-3, atol=1e-3))
+
+
+@torch.inference_mode()
+def _gflops(device: str, dtype: torch.dtype, side: int, seconds: float) -> float:
+    a = torch.randn(side, side, device=device).to(dtype)
+    b = torch.randn(side, side, device=device).to(dtype)
+    best = float("inf")
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        started = time.perf_counter()
+        a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return 2 * side**3 / best / 1e9

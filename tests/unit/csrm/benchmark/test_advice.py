@@ -1,0 +1,63 @@
+"""Settings from a table of figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from csrm.benchmark.advice import advise
+from csrm.benchmark.row import Row
+
+
+def row(scorer: str, products: int, p50_ms: float, precision: str = "bf16", concurrency: int = 1) -> Row:
+    return Row(
+        scorer=scorer,
+        precision=precision,
+        products=products,
+        concurrency=concurrency,
+        products_per_s=products / p50_ms * 1e3,
+        p50_ms=p50_ms,
+        p99_ms=2 * p50_ms,
+        percent_of_peak=50,
+        kendall_vs_fp32=1,
+    )
+
+
+ROWS = [
+    row("csrm-full", 10, 200),
+    row("csrm-full", 100, 1_100),
+    row("csrm-full", 10, 400, precision="fp32"),
+    row("csrm-full", 100, 3_000, precision="fp32"),
+    row("csrm-full", 100, 9_000, concurrency=4),
+    row("csrm-fast", 10, 50),
+    row("csrm-fast", 100, 250),
+    row("transformers", 100, 1, precision="fp32"),
+]
+
+
+@pytest.mark.parametrize(
+    ("budget_ms", "full", "fast"),
+    [(100, 0, 32), (200, 10, 77), (300, 20, 100), (650, 55, 100), (9_999, 100, 100)],
+)
+def test_the_window_is_what_fits_into_the_budget(budget_ms: float, full: int, fast: int) -> None:
+    advice = advise(ROWS, {2: 100.0, 1: 60.0}, cores=2, budget_ms=budget_ms, on_gpu=False)
+    assert advice.precision == "bf16"
+    assert advice.windows == {"csrm-full": full, "csrm-fast": fast}
+
+
+@pytest.mark.parametrize(
+    ("scaling", "threads", "replicas"),
+    [
+        ({1: 55.0, 2: 100.0}, 2, 1),  # two replicas of one thread bring little more, for slower queries
+        ({1: 60.0, 2: 100.0}, 1, 2),
+        ({1: 15.0, 4: 120.0, 8: 160.0}, 4, 2),
+    ],
+)
+def test_more_replicas_have_to_be_worth_it(scaling: dict[int, float], threads: int, replicas: int) -> None:
+    advice = advise(ROWS, scaling, cores=max(scaling), budget_ms=300, on_gpu=False)
+    assert (advice.threads, advice.replicas) == (threads, replicas)
+    assert f"--threads {threads} --replicas {replicas}" in advice.sentences()[0]
+
+
+def test_a_gpu_has_one_replica() -> None:
+    advice = advise(ROWS, {}, cores=16, budget_ms=300, on_gpu=True)
+    assert (advice.threads, advice.replicas) == (16, 1)
