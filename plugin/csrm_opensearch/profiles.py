@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from csrm.wire import MAX_PRODUCTS, Locale
+from csrm.wire import MAX_PRODUCTS, Level, Locale
 from csrm_opensearch.errors import ProfileError
 
 EXAMPLE = Path(__file__).with_name("profiles.example.yaml")
@@ -106,6 +106,7 @@ class Profile(_Settings):
     traffic: Traffic | None = None
     window: int = Field(default=100, ge=1, le=MAX_PRODUCTS)
     threshold: float | None = Field(default=None, ge=0, le=1)
+    level: Level | None = None
     time_budget_ms: float = Field(default=1_000, gt=0)
     min_keep: int = Field(default=1, ge=0)
     max_window: int | None = Field(default=None, ge=1, le=10_000)

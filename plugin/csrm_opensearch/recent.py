@@ -1,8 +1,9 @@
 """Remembers the judgments of recent searches, so that page 2 is not judged again and agrees with page 1.
 
-A judgment depends on query, locale, threshold and product text alone, and that is the key: a changed index or
-product can never get a stale one. What is forgotten is simply judged again. Texts are remembered by a hash and
-judgments packed: a thousand windows of a hundred take less than 30 MB. Knows no network and no hits.
+Query, locale, threshold, level and product text are the key: a changed index or product can never get a stale one.
+What is forgotten is simply judged again. What there was no time for on page 1 is remembered as unscored, so that page
+2 leaves it where it was. Texts are remembered by a hash and judgments packed: a thousand windows of a hundred take
+less than 30 MB. Knows no network and no hits.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from csrm.wire import GradeProbabilities, Judgment
+from csrm.wire import GradeProbabilities, Judgment, Level
 
-Key = tuple[str, str | None, float | None]
-"""Query, locale, threshold."""
+Key = tuple[str, str | None, float | None, Level | None]
+"""Query, locale, threshold, level."""
+
+_UNSCORED = b""
 
 
 @dataclass(slots=True)
@@ -53,6 +56,13 @@ class RecentJudgments:
         packed = ((text, recent.judgments.get(_hash(text))) for text in texts)
         return {text: _unpacked(judgment) for text, judgment in packed if judgment}
 
+    def unscored(self, key: Key, texts: Iterable[str]) -> set[str]:
+        """Those texts that there was no time to judge when the search was last judged."""
+        recent = self._fresh(key)
+        if recent is None:
+            return set()
+        return {text for text in texts if recent.judgments.get(_hash(text)) == _UNSCORED}
+
     def failed(self, key: Key) -> bool:
         """Whether the last attempt at this search had no answer, so that its pages are OpenSearch's own."""
         recent = self._fresh(key)
@@ -68,9 +78,11 @@ class RecentJudgments:
         recent.judged = hits
         self._store(key, recent, failed=False)
 
-    def put(self, key: Key, judgments: Mapping[str, Judgment]) -> None:
+    def put(self, key: Key, judgments: Mapping[str, Judgment], unscored: Iterable[str] = ()) -> None:
         recent = self._fresh(key) or _Recent(0.0)
         recent.judgments.update((_hash(text), _packed(judgment)) for text, judgment in judgments.items())
+        for text in unscored:
+            recent.judgments.setdefault(_hash(text), _UNSCORED)
         self._store(key, recent, failed=False)
 
     def put_failed(self, key: Key) -> None:

@@ -16,7 +16,7 @@ from typing import Literal
 import aiohttp
 from pydantic import ValidationError
 
-from csrm.wire import Judgment, RelevanceRequest, RelevanceResponse
+from csrm.wire import Judgment, Level, RelevanceRequest, RelevanceResponse
 from csrm_opensearch import request_id
 from csrm_opensearch.breaker import CircuitBreaker, State
 from csrm_opensearch.errors import (
@@ -70,14 +70,16 @@ class RelevanceClient:
         locale: str | None,
         threshold: float | None,
         deadline: float,
+        level: Level | None = None,
         explain: bool = False,
     ) -> RelevanceResponse:
-        """One judgment for each product, in their order.
+        """Judgments in the order of the products: one for each, or for those that there was time for.
 
         Args:
             query: what the shopper typed, not blank.
-            products: 1 to 1,000 texts, not blank.
+            products: 1 to 1,000 texts, not blank, in lexical order.
             deadline: ``time.monotonic()`` seconds after which the answer is worthless; the service is told.
+            level: how deep products are judged; the service's own where null.
 
         Raises:
             RelevanceError: no sound answer in time; see the tree in ``errors``.
@@ -89,7 +91,7 @@ class RelevanceClient:
                 f"The relevance service at {self._url} failed too often: waiting for it."
             )
         try:
-            answer = await self._within(query, products, locale, threshold, deadline, explain)
+            answer = await self._within(query, products, locale, threshold, deadline, level, explain)
         except (RelevanceDownError, RelevanceGarbageError, RelevanceLateError):
             self._breaker.failure()
             raise
@@ -106,6 +108,7 @@ class RelevanceClient:
         locale: str | None,
         threshold: float | None,
         deadline: float,
+        level: Level | None,
         explain: bool,
     ) -> RelevanceResponse:
         waiting = True
@@ -118,6 +121,8 @@ class RelevanceClient:
                     locale=locale,
                     threshold=threshold,
                     deadline_ms=max(1.0, (deadline - time.monotonic()) * 1000),
+                    level=level,
+                    partial=True,
                     explain=explain,
                 )
                 answer = await self._post(request)
@@ -193,10 +198,12 @@ async def _note_reuse(
 
 
 def _check(answer: RelevanceResponse, count: int) -> None:
-    """Raise RelevanceGarbageError unless there is one sound judgment for each product, in order."""
-    if [judgment.index for judgment in answer.results] != list(range(count)):
+    """Raise RelevanceGarbageError unless there is one sound judgment for each product that was scored, in order."""
+    scored = count if answer.scored is None else answer.scored
+    indices = [judgment.index for judgment in answer.results]
+    if len(indices) != scored or not scored or indices != sorted({*indices} & {*range(count)}):
         raise RelevanceGarbageError(
-            f"The relevance service gave {len(answer.results)} judgments, not one for each of {count}."
+            f"The relevance service gave {len(indices)} judgments, not one for each of {scored} of {count}."
         )
     if not all(map(_sound, answer.results)):
         raise RelevanceGarbageError("The relevance service gave figures outside 0..1.")

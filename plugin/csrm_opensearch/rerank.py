@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from msgspec import Raw
 
-from csrm.wire import Judgment, RelevanceResponse
+from csrm.wire import Judgment, Level, RelevanceResponse
 from csrm_opensearch.errors import RelevanceError, RelevanceMissedError
 from csrm_opensearch.product_text import number_of, product_text, values_of
 from csrm_opensearch.profiles import Blend, LocaleFromField
@@ -41,9 +41,10 @@ class Judge(Protocol):
         locale: str | None,
         threshold: float | None,
         deadline: float,
+        level: Level | None = None,
         explain: bool = False,
     ) -> RelevanceResponse:
-        """One judgment for each product; raises RelevanceError where there are none in time."""
+        """A judgment for each product that there was time for; raises RelevanceError where that is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,12 @@ class _Judged:
     """The service's answer, where it was asked (not all judgments were remembered)."""
     waited: float
     """Seconds that the service took to answer."""
+
+    @property
+    def scored(self) -> int | None:
+        """How many products were judged, where that is not all of those with text."""
+        scored = sum(judgment is not None for judgment in self.judgments)
+        return scored if scored < sum(bool(text) for text in self.texts) else None
 
     def followed_by(self, further: _Judged) -> _Judged:
         """The products of two windows."""
@@ -131,7 +138,8 @@ class Reranker:
             return Done(None, skipped("page-rejected"))
         body, shown = written
         waited = judged.waited * 1000 if judged.answer else None
-        return Done(body, Status("reranked", "", outcome.window, len(outcome.removed), waited, shown))
+        removed = len(outcome.removed)
+        return Done(body, Status("reranked", "", outcome.window, removed, waited, shown, judged.scored))
 
     def untouched(self, search: Search, window: bytes | Raw) -> Done:
         """OpenSearch's own page of a search that is judged in the shadow."""
@@ -157,7 +165,7 @@ class Reranker:
         """
         hits = hand.hits[: search.window]
         locale = search.options.locale or _locale(search, hits, indices)
-        key: Key = (search.query, locale, search.threshold)
+        key: Key = (search.query, locale, search.threshold, search.level)
         deadline = began + search.profile.time_budget_ms / 1000
         judged = await self._judge_hits(search, hits, key, deadline)
         limit = search.limit
@@ -184,31 +192,40 @@ class Reranker:
         texts = [product_text(hit.fields, search.profile.text_fields) for hit in hits]
         distinct = dict.fromkeys(filter(None, texts))
         known = self._recent.get(key, distinct)
-        missing = [text for text in distinct if search.options.explain or text not in known]
+        unscored = self._recent.unscored(key, distinct)  # a first page tries again; the others are as it was
+        missing = [
+            text
+            for text in distinct
+            if (search.options.explain or text not in known) and (search.start == 0 or text not in unscored)
+        ]
         answer, asked = None, time.monotonic()
         if missing:
             if search.start > 0 and self._recent.failed(key):
                 raise RelevanceMissedError("The page before this one was OpenSearch's own.")
-            answer = await self._ask(search, key, missing, deadline)
-            known |= zip(missing, answer.results, strict=True)
+            try:
+                answer = await self._ask(search, key, missing, deadline)
+            except RelevanceError:
+                if not unscored.issuperset(missing):
+                    self._recent.put_failed(key)
+                    raise
+            else:
+                known |= {missing[judgment.index]: judgment for judgment in answer.results}
         judgments = [known.get(text) for text in texts]
         return _Judged(hits, texts, judgments, key[1], answer, time.monotonic() - asked)
 
     async def _ask(self, search: Search, key: Key, products: list[str], deadline: float) -> RelevanceResponse:
-        query, locale, threshold = key
-        try:
-            answer = await self._service.judge(
-                query,
-                products,
-                locale=locale,
-                threshold=threshold,
-                deadline=deadline,
-                explain=search.options.explain,
-            )
-        except RelevanceError:
-            self._recent.put_failed(key)
-            raise
-        self._recent.put(key, dict(zip(products, answer.results, strict=True)))
+        query, locale, threshold, level = key
+        answer = await self._service.judge(
+            query,
+            products,
+            locale=locale,
+            threshold=threshold,
+            deadline=deadline,
+            level=level,
+            explain=search.options.explain,
+        )
+        scored = {products[judgment.index]: judgment for judgment in answer.results}
+        self._recent.put(key, scored, unscored=[text for text in products if text not in scored])
         return answer
 
     async def _page(
@@ -348,7 +365,9 @@ def _notes(search: Search, judged: _Judged, outcome: Outcome) -> dict[str, Any] 
         "query": search.query,
         "locale": judged.locale,
         "threshold": judged.answer.threshold,
+        "level": judged.answer.level,
         "window": outcome.window,
+        "scored": sum(judgment is not None for judgment in judged.judgments),
         "removed": removed,
         "knowledge": [entry.model_dump() for entry in judged.answer.knowledge or []],
         "timings_ms": judged.answer.timings_ms or {},

@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus
 import msgspec
 from msgspec import Raw
 
+from csrm.wire import Level
 from csrm_opensearch.profiles import Profile
 from csrm_opensearch.query_text import Skip, shopper_text
 from csrm_opensearch.request_options import RequestOptions, read_options
@@ -90,6 +91,10 @@ class Search:
     @property
     def threshold(self) -> float | None:
         return self.profile.threshold if self.options.threshold is None else self.options.threshold
+
+    @property
+    def level(self) -> Level | None:
+        return self.options.level or self.profile.level
 
     @property
     def deep(self) -> bool:

@@ -14,7 +14,8 @@ class Status:
     """``reason`` is why a search was skipped; the figures are those of a search that was judged.
 
     ``relevance_ms`` is the time spent waiting for judgments; null where nothing was asked. ``hits`` is how many
-    the page has; null where it was passed through unread.
+    the page has; null where it was passed through unread. ``scored`` is how many products of the window were judged,
+    where that is not all of those with text.
     """
 
     kind: Kind
@@ -23,6 +24,7 @@ class Status:
     removed: int = 0
     relevance_ms: float | None = None
     hits: int | None = None
+    scored: int | None = None
 
     def as_shadow(self) -> Status:
         """The same for a search whose page was not changed."""
@@ -33,6 +35,8 @@ class Status:
         match self.kind:
             case "reranked":
                 text = f"reranked; window={self.window}; removed={self.removed}; took={took_ms:.0f}"
+                if self.scored is not None:
+                    text += f"; scored={self.scored}/{self.window}"
             case "shadow":
                 text = "shadow"
             case _:

@@ -36,6 +36,12 @@ class Metrics:
         self._removed = Counter(
             "csrm_products_removed", "Products removed", ["profile", "outcome"], registry=registry
         )
+        self._unscored = Counter(
+            "csrm_products_unscored",
+            "Products in judged windows that there was no time to judge",
+            ["profile", "outcome"],
+            registry=registry,
+        )
         self._stages = Histogram(
             "csrm_search_seconds",
             "Time of a search: its window from OpenSearch, its judgments, and all in all",
@@ -79,6 +85,8 @@ class Metrics:
         if status.window:
             self._judged.labels(profile, status.kind).inc(status.window)
             self._removed.labels(profile, status.kind).inc(status.removed)
+        if status.scored is not None:
+            self._unscored.labels(profile, status.kind).inc(status.window - status.scored)
 
     def breaker(self, state: State) -> None:
         """The state of the circuit breaker just now."""

@@ -58,6 +58,25 @@ def test_junk_goes_and_the_best_come_first(opensearch: OpenSearchNode, gateway: 
     assert answer.json["hits"]["hits"] == [direct[i] for i in answer.ids], "the hits themselves are untouched"
 
 
+def test_what_there_was_no_time_for_stays_where_it_was(
+    opensearch: OpenSearchNode, gateway: str, service: WordService
+) -> None:
+    body = {"query": {"match": {"title": "phone case in a hurry"}}}
+    own = search(opensearch.url, {**body, "size": 100}).ids
+    service.how = "hurries"
+    pages = [search(gateway, {**body, "from": start, "size": 25}) for start in (0, 25, 50)]
+    asked = service.asked[-1]
+    assert (asked["partial"], len(asked["products"])) == (True, len(set(asked["products"])))
+    assert all(page.csrm.startswith("reranked; window=100;") for page in pages)
+    scored = {int(page.csrm.rpartition("scored=")[2].removesuffix("/100")) for page in pages}
+    assert len(scored) == 1 and 40 < scored.pop() < 60
+    shown = [hit for page in pages for hit in page.ids]
+    assert len(shown) == len(set(shown)) == 75
+    places = [own.index(hit) for hit in shown if hit in own[-20:]]
+    assert places == sorted(places), "who was not judged is not moved among those"
+    assert len(service.asked) == 1, "the later pages follow the first"
+
+
 @pytest.mark.parametrize("size", [7, 10, 33, 100, 130])
 def test_pages_continue_each_other(opensearch: OpenSearchNode, gateway: str, size: int) -> None:
     whole = expected(opensearch, CASE)

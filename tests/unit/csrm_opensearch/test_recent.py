@@ -8,8 +8,8 @@ from csrm.wire import GradeProbabilities, Judgment
 from csrm_opensearch.recent import Key, RecentJudgments
 from tests.unit.csrm_opensearch.judgments import judgment
 
-KEY: Key = ("phone case", "en", None)
-OTHER: Key = ("phone case", "ko", None)
+KEY: Key = ("phone case", "en", None, None)
+OTHER: Key = ("phone case", "ko", None, None)
 
 
 class Clock:
@@ -19,13 +19,24 @@ class Clock:
         return self.now
 
 
-def test_remembers_by_query_locale_and_threshold() -> None:
+def test_remembers_by_query_locale_threshold_and_level() -> None:
     recent = RecentJudgments(clock=Clock())
     recent.put(KEY, {"a": judgment(0.1)})
     recent.put(KEY, {"b": judgment(0.2)})
     assert recent.get(KEY, ["a", "b", "c"]) == {"a": judgment(0.1), "b": judgment(0.2)}
     assert not recent.get(OTHER, "a")
-    assert not recent.get(("phone case", "en", 0.5), "a")
+    assert not recent.get(("phone case", "en", 0.5, None), "a")
+    assert not recent.get(("phone case", "en", None, "fast"), "a")
+
+
+def test_what_was_left_unscored_is_remembered_until_it_is_judged() -> None:
+    recent = RecentJudgments(clock=Clock())
+    recent.put(KEY, {"a": judgment(0.1)}, unscored=["b"])
+    assert recent.unscored(KEY, ["a", "b", "c"]) == {"b"}
+    assert set(recent.get(KEY, ["a", "b", "c"])) == {"a"}
+    recent.put(KEY, {"b": judgment(0.2)}, unscored=["a"])
+    assert not recent.unscored(KEY, ["a", "b", "c"])
+    assert set(recent.get(KEY, ["a", "b"])) == {"a", "b"}, "a judgment is not taken back"
 
 
 def test_a_judgment_comes_back_as_it_was() -> None:
@@ -64,7 +75,7 @@ def test_the_least_recently_used_goes_first() -> None:
     recent.put(KEY, {"a": judgment()})
     recent.put(OTHER, {"a": judgment()})
     assert recent.get(KEY, "a")
-    recent.put(("x", None, None), {"a": judgment()})
+    recent.put(("x", None, None, None), {"a": judgment()})
     assert recent.get(KEY, "a")
     assert not recent.get(OTHER, "a")
 

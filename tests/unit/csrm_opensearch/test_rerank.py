@@ -49,21 +49,33 @@ class Index:
 
 
 class Judge:
-    """Judges from a table; ``down`` while it is told so."""
+    """Judges from a table, at most ``most`` products at once; ``down`` while it is told so."""
 
-    def __init__(self, table: dict[str, Judgment]) -> None:
+    def __init__(self, table: dict[str, Judgment], most: int | None = None) -> None:
+        self.most = most
         self.table = table
         self.down = False
         self.down_after: int | None = None
         self.asked = 0
+        self.levels: list[str | None] = []
 
-    async def judge(self, query: str, products: Sequence[str], **_: Any) -> RelevanceResponse:
+    async def judge(
+        self, query: str, products: Sequence[str], *, level: str | None, **_: Any
+    ) -> RelevanceResponse:
         self.asked += 1
+        self.levels.append(level)
         if self.down or (self.down_after is not None and self.asked > self.down_after):
             raise RelevanceDownError("down")
-        results = [self.table[text].model_copy(update={"index": i}) for i, text in enumerate(products)]
+        results = [
+            self.table[text].model_copy(update={"index": i}) for i, text in enumerate(products[: self.most])
+        ]
         return RelevanceResponse(
-            model="table", locale=None, threshold=0.5, knowledge_version="none", results=results
+            model="table",
+            locale=None,
+            threshold=0.5,
+            knowledge_version="none",
+            results=results,
+            scored=len(results),
         )
 
 
@@ -101,6 +113,7 @@ products = st.lists(st.tuples(st.booleans(), st.booleans(), figures), max_size=4
     st.sampled_from(["show", "hide"]),
     st.none() | st.integers(0, 25),
     st.integers(1, 12),
+    st.none() | st.integers(1, 10),
 )
 def test_pages_are_one_list_cut_up(
     rows: list[tuple[bool, bool, float]],
@@ -109,6 +122,7 @@ def test_pages_are_one_list_cut_up(
     tail: str,
     further: int | None,
     enough: int,
+    most: int | None,
 ) -> None:
     limit = window + (further or 0)
     profile = shop(tail, window, max_window=None if further is None else limit, enough=enough)
@@ -116,21 +130,26 @@ def test_pages_are_one_list_cut_up(
     table = {
         text: judgment(row[2], row[2], remove=row[1]) for text, row in zip(texts, rows, strict=True) if text
     }
-    index, reranker = Index(texts), Reranker(Judge(table), RecentJudgments())
+    judge = Judge(table, most)
+    index, reranker = Index(texts), Reranker(judge, RecentJudgments())
     if not any(texts[:window]):
         return  # nothing to judge: OpenSearch's own pages
-    whole = ids(page(index, reranker, profile, 0, len(rows) + 50))
+    first = page(index, reranker, profile, 0, len(rows) + 50)
+    whole = ids(first)
+    judge.most = None  # there would be time now, but page 1 stands
     removed = [rank for rank in range(len(rows)) if rank not in whole]
     assert len(whole) == len(set(whole))
     assert all(
         tail == "hide" or (rank < limit and table[texts[rank]].decision == "remove") for rank in removed
     )
-    if further is not None and tail == "show":
+    if first.status.scored is not None:
+        assert most is not None and most <= first.status.scored < first.status.window
+    if further is not None and tail == "show" and most is None:
         judged = [rank for rank in range(len(rows)) if rank < limit and texts[rank]]
         spared = [rank for rank in judged if table[texts[rank]].decision == "remove" and rank in whole]
         stay = [rank for rank in whole if rank < limit]
         assert len(spared) <= 1 or len(stay) >= enough, "too few stay, and not everything was judged"
-    turned, start = [], 0
+    turned, start = whole[: sizes[0]], sizes[0]
     for size in sizes * (len(rows) + 1):
         done = page(index, reranker, profile, start, size)
         body = json.loads(done.body or b"{}")
@@ -170,6 +189,42 @@ def test_page_two_is_not_judged_again_and_needs_no_service() -> None:
     judge.down = True
     assert ids(page(index, reranker, shop(), 2, 2)) == [0, 8]
     assert judge.asked == 1
+
+
+def test_what_there_was_no_time_for_keeps_its_place_on_all_pages_of_a_search() -> None:
+    judge = Judge(three_good(20), most=2)
+    index, reranker = Index(list(judge.table)), Reranker(judge, RecentJudgments())
+    first = page(index, reranker, shop(), 0, 3)
+    assert ids(first) == [1, 0, 2]
+    assert first.status.scored == 2
+    assert first.status.header(7).endswith("; took=7; scored=2/8")
+    judge.most = None
+    second = page(index, reranker, shop(), 3, 6)
+    assert (ids(second), second.status.scored) == ([3, 4, 5, 6, 7, 8], 2)
+    assert judge.asked == 1, "page 2 follows page 1, whatever there is time for now"
+    again = page(index, reranker, shop(), 0, 3)
+    assert (ids(again), again.status.scored) == ([2, 1, 0], None)
+    assert ids(page(index, reranker, shop(), 3, 6)) == [8, 9, 10, 11, 12, 13]
+
+
+def test_a_second_try_that_fails_leaves_what_is_known() -> None:
+    judge = Judge(three_good(20), most=2)
+    index, reranker = Index(list(judge.table)), Reranker(judge, RecentJudgments())
+    page(index, reranker, shop(), 0, 3)
+    judge.down = True
+    again = page(index, reranker, shop(), 0, 3)
+    assert (ids(again), again.status.kind, again.status.scored) == ([1, 0, 2], "reranked", 2)
+    assert ids(page(index, reranker, shop(), 3, 6)) == [3, 4, 5, 6, 7, 8]
+
+
+def test_another_level_is_another_search() -> None:
+    judge = Judge(three_good(20))
+    index, reranker = Index(list(judge.table)), Reranker(judge, RecentJudgments())
+    page(index, reranker, shop(level="fast"), 0, 2)
+    page(index, reranker, shop(level="fast"), 0, 2)
+    assert judge.levels == ["fast"]
+    page(index, reranker, shop(level="fast"), 0, 2, ext={"csrm": {"level": "full"}})
+    assert judge.levels == ["fast", "full"]
 
 
 def test_page_two_of_a_skipped_page_one_is_skipped() -> None:

@@ -58,6 +58,18 @@ def test_every_product_is_kept_or_removed_once(
         assert list(outcome.kept) == sorted(outcome.kept)
 
 
+@given(judgments, st.integers(0, 5))
+def test_products_that_were_not_judged_stay_where_the_lexical_order_has_them(
+    window: list[Judgment | None], min_keep: int
+) -> None:
+    ordered = decide(window, min_keep=min_keep, order=best_first(window))
+    lexically = decide(window, min_keep=min_keep, order=None)
+    assert ordered.removed == lexically.removed
+    for place_, (rank, own) in enumerate(zip(ordered.kept, lexically.kept, strict=True)):
+        assert (window[rank] is None) == (window[own] is None), place_
+        assert window[own] is not None or rank == own
+
+
 @given(judgments, st.integers(0, 60), st.lists(st.integers(1, 17), min_size=1))
 def test_pages_of_any_sizes_are_the_one_list_cut_up(
     window: list[Judgment | None], beyond: int, sizes: list[int]
