@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from csrm.bundle import Bundle
 from csrm.model import RelevanceModel
+from csrm.wire import Level
 
 if TYPE_CHECKING:
     from csrm.training.data import LabelledPair
@@ -40,6 +41,7 @@ def grade_rows(
     rows: Sequence[LabelledPair],
     knowledge: Knowledge | None = None,
     *,
+    level: Level = "full",
     on_graded: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Grade probabilities (n, 4) of rows, in their order; each query's prefix is run once.
@@ -48,6 +50,7 @@ def grade_rows(
         model: grades.
         rows: labelled pairs; the labels are not looked at.
         knowledge: asked once a query; none where null.
+        level: ``fast`` for those of the early exit.
         on_graded: called after each query with the number of its rows.
     """
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -56,7 +59,8 @@ def grade_rows(
     grades = np.empty((len(rows), 4), dtype=np.float32)
     for (locale, query), members in groups.items():
         lines = knowledge(query, locale) if knowledge else ()
-        grades[members] = model.grade(query, [rows[i].title for i in members], locale=locale, knowledge=lines)
+        titles = [rows[i].title for i in members]
+        grades[members] = model.grade(query, titles, locale=locale, knowledge=lines, level=level)
         if on_graded:
             on_graded(len(members))
     return grades

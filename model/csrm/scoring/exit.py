@@ -63,3 +63,19 @@ def read_exit(file: Path, layer: int, *, hidden: int, layers: int, device: torch
         if not torch.isfinite(tensors[name]).all():
             raise BundleError(f"{file}, {name}: holds what is no number; write the file anew.")
     return ExitHead(layer, tensors["norm"].float().to(device), tensors["rows"].float().to(device))
+
+
+def layer_of(file: Path) -> int | None:
+    """How many layers run before a head, as its training wrote it; null where the file does not say.
+
+    Raises:
+        BundleError: the file is broken.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as opened:
+            written: str | None = (opened.metadata() or {}).get("layer")
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{file} cannot be read: {error}") from error
+    return int(written) if written and written.isdecimal() else None

@@ -1,4 +1,4 @@
-"""From an adapter and clean rows to a bundle: calibration, threshold, manifest.
+"""From an adapter and clean rows to a bundle: calibration, threshold, the early exit's rule, manifest.
 
 Knows how a bundle is put together; knows no training loop.
 """
@@ -11,13 +11,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from csrm.bundle import Bundle, Manifest, load_bundle
-from csrm.errors import InputError
+from csrm.bundle import EXIT_FILE, Bundle, EarlyExit, Manifest, load_bundle
+from csrm.calibration import fit_calibration, fit_threshold
+from csrm.cascade import fit_rule
+from csrm.errors import BundleError, InputError
 from csrm.evaluation.calibrating import CalibrationFit, calibrate_rows
 from csrm.evaluation.grading import bundle_knowledge, grade_rows
 from csrm.model import RelevanceModel
-from csrm.training.data import read_pairs
+from csrm.training.data import LabelledPair, read_pairs
 
 
 def calibrated_bundle(
@@ -34,13 +37,14 @@ def calibrated_bundle(
     """Write a copy of a bundle with calibration and thresholds fitted on clean rows.
 
     A locale with enough rows gets a threshold of its own; the others keep to the pooled one, whose promise holds
-    for the mix of locales in the rows.
+    for the mix of locales in the rows. An early exit gets a calibration and a threshold of its own, and the rule of
+    who goes on (``csrm.cascade.fit_rule``).
 
     Args:
-        bundle: to start from: its prompt, base, knowledge and, where ``adapter`` is null, its adapter.
+        bundle: to start from: its prompt, base, knowledge and, where ``adapter`` is null, its adapter and exit.
         data: files of labelled rows that were never trained on.
         out: folder of the new bundle; must not exist, appears whole or not at all.
-        adapter: folder of a trained adapter.
+        adapter: folder of a trained adapter, with the head of its early exit if it was trained with one.
         name: of the new bundle; the old one's where null.
         version: of the new bundle; the old one's where null.
         max_loss: largest share of relevant products the threshold may remove, with 95 % confidence.
@@ -58,19 +62,27 @@ def calibrated_bundle(
     work = Path(tempfile.mkdtemp(prefix=".bundle-", dir=out.parent))
     try:
         shutil.copytree(old.path, work, dirs_exist_ok=True)
+        early_exit = old.manifest.exit
         if adapter is not None:
-            shutil.rmtree(work / "adapter", ignore_errors=True)
-            (work / "adapter").mkdir()
-            for file in ("adapter_config.json", "adapter_model.safetensors"):
-                shutil.copy(adapter / file, work / "adapter" / file)
+            early_exit = _put_adapter(adapter, work, early_exit)
+            fresh = old.manifest.model_copy(update={"exit": early_exit})
+            (work / "bundle.json").write_text(fresh.model_dump_json(), encoding="utf-8")
         model = RelevanceModel.load(work)
-        grades = grade_rows(model, rows, bundle_knowledge(model.bundle))
+        knowledge = bundle_knowledge(model.bundle)
+        grades = grade_rows(model, rows, knowledge)
         fit = calibrate_rows(
             rows,
             grades[:, 2:].sum(axis=1, dtype=np.float64),
             before=old.manifest.calibration,
             max_loss=max_loss,
         )
+        if early_exit is not None:
+            if model.level() == "full":
+                raise BundleError(
+                    "exit: the engine of this base has no early exit; take it out of the manifest."
+                )
+            early = grade_rows(model, rows, knowledge, level="fast")
+            early_exit = _fitted(early_exit, rows, early, grades, fit, max_loss)
         manifest = Manifest.model_validate(
             old.manifest.model_dump()
             | {
@@ -79,6 +91,7 @@ def calibrated_bundle(
                 "calibration": fit.calibration.model_dump(),
                 "threshold": fit.pooled.threshold,
                 "thresholds": {locale: promise.threshold for locale, promise in fit.by_locale.items()},
+                "exit": early_exit.model_dump() if early_exit else None,
             }
         )
         (work / "bundle.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -88,3 +101,53 @@ def calibrated_bundle(
     if on_fit:
         on_fit(fit)
     return load_bundle(out)
+
+
+def _put_adapter(adapter: Path, work: Path, before: EarlyExit | None) -> EarlyExit | None:
+    """Put an adapter into a bundle, and the head that was trained with it; the old head fits the old adapter only."""
+    from csrm.scoring.exit import layer_of
+
+    shutil.rmtree(work / "adapter", ignore_errors=True)
+    (work / EXIT_FILE).unlink(missing_ok=True)
+    (work / "adapter").mkdir()
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(adapter / file, work / "adapter" / file)
+    if not (adapter / EXIT_FILE).is_file():
+        return None
+    shutil.copy(adapter / EXIT_FILE, work / EXIT_FILE)
+    layer = layer_of(work / EXIT_FILE) or (before.layer if before else None)
+    if layer is None:
+        raise BundleError(
+            f"{adapter / EXIT_FILE} does not say its layer: name exit.layer in the bundle's manifest."
+        )
+    return EarlyExit(layer=layer)
+
+
+def _fitted(
+    early_exit: EarlyExit,
+    rows: Sequence[LabelledPair],
+    early: NDArray[np.float32],
+    full: NDArray[np.float32],
+    fit: CalibrationFit,
+    max_loss: float,
+) -> EarlyExit:
+    """An exit with calibration, threshold and rule fitted on rows; grades (n, 4) are the exit's and all layers'."""
+    is_defect = np.array([row.label in "CI" for row in rows])
+    raw = [grades[:, 2:].sum(axis=1, dtype=np.float64) for grades in (early, full)]
+    calibration = fit_calibration(raw[0], is_defect)
+    irrelevance = calibration.apply(raw[0])
+    thresholds = np.array(
+        [
+            fit.by_locale[row.locale].threshold if row.locale in fit.by_locale else fit.pooled.threshold
+            for row in rows
+        ]
+    )
+    rule = fit_rule(
+        irrelevance, fit.calibration.apply(raw[1]), thresholds, is_defect, page=early_exit.rule.page
+    )
+    return EarlyExit(
+        layer=early_exit.layer,
+        calibration=calibration,
+        threshold=round(fit_threshold(irrelevance, ~is_defect, max_loss=max_loss), 6),
+        rule=rule,
+    )

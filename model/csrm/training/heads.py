@@ -32,11 +32,12 @@ class ExitHead(nn.Module):
         """Logits (n, 4) of residual streams (n, hidden)."""
         return rms_norm(residual.float(), self.norm, epsilon) @ self.rows.T
 
-    def save(self, path: Path) -> None:
-        """Write the head as the scoring engine reads it: ``norm`` and ``rows`` in fp32."""
+    def save(self, path: Path, layer: int) -> None:
+        """Write the head as the scoring engine reads it: ``norm`` and ``rows`` in fp32, and the layers before it."""
         save_file(
             {"norm": self.norm.detach().cpu().contiguous(), "rows": self.rows.detach().cpu().contiguous()},
             path,
+            metadata={"layer": str(layer)},
         )
 
 

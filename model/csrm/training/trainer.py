@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from csrm.bundle import EXIT_FILE
 from csrm.errors import BaseModelError, CsrmError, InputError
 from csrm.prompt import GRADES, PromptEncoder
 from csrm.scoring.base import prepare_base
@@ -233,8 +234,8 @@ class Trainer:
         for config in self.model.peft_config.values():
             config.base_model_name_or_path = self.recipe.base  # not the folder it was loaded from
         self.model.save_pretrained(str(folder), state_dict=state, safe_serialization=True)
-        if self.exit is not None:
-            self.exit.save(folder / "exit.safetensors")
+        if self.exit is not None and self.recipe.exit is not None:
+            self.exit.save(folder / EXIT_FILE, self.recipe.exit.layer)
         return folder
 
     def _logits(self, examples: Sequence[relevance.Example]) -> tuple[Tensor, Tensor | None, Tensor]:

@@ -1,0 +1,107 @@
+"""Calibrating a bundle with an early exit: its own calibration and threshold, the rule, and whose head it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+
+from csrm.bundle import load_bundle
+from csrm.cascade import EVERYTHING
+from csrm.errors import BundleError
+from csrm.evaluation.grading import grade_rows
+from csrm.model import RelevanceModel
+from csrm.training.bundling import calibrated_bundle
+from csrm.training.data import LabelledPair
+
+
+def save_head(file: Path, layer: int | None = None) -> None:
+    torch.manual_seed(5)
+    tensors = {"norm": 1 + torch.rand(32), "rows": torch.randn(4, 32)}
+    save_file(tensors, file, metadata={} if layer is None else {"layer": str(layer)})
+
+
+@pytest.fixture
+def start(tmp_path: Path, tiny_bases: dict[str, Path]) -> Path:
+    folder = tmp_path / "start"
+    folder.mkdir()
+    manifest = {"name": "tiny", "version": 1, "base": str(tiny_bases["gemma3"]), "exit": {"layer": 2}}
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    save_head(folder / "exit.safetensors")
+    return folder
+
+
+@pytest.fixture
+def adapter(tmp_path: Path, tiny_bases: dict[str, Path]) -> Path:
+    base = AutoModelForCausalLM.from_pretrained(tiny_bases["gemma3"], dtype=torch.float32)
+    model = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"]))
+    model.save_pretrained(str(tmp_path / "adapter"))
+    return tmp_path / "adapter"
+
+
+@pytest.fixture
+def clean(start: Path, tmp_path: Path) -> Path:
+    """Rows labelled as both depths of the model see them, by and large: what a fit of sense needs."""
+    rows = [LabelledPair(query=f"q {i % 5}", title=f"item {i}", label="E", locale="en") for i in range(200)]
+    model = RelevanceModel.load(start)
+    defects = [grade_rows(model, rows, level=level)[:, 2:].sum(axis=1) for level in ("fast", "full")]
+    defect = sum(raw.argsort().argsort() for raw in defects)
+    labels = ["EI"[int(place > 280)] for place in defect]
+    judged = [row.model_copy(update={"label": label}) for row, label in zip(rows, labels, strict=True)]
+    file = tmp_path / "clean.jsonl"
+    file.write_text("".join(row.model_dump_json() + "\n" for row in judged))
+    return file
+
+
+def test_an_exit_is_fitted_beside_the_whole_model(start: Path, clean: Path, tmp_path: Path) -> None:
+    made = calibrated_bundle(start, [clean], tmp_path / "made")
+    fitted = made.manifest.exit
+    assert fitted is not None and fitted.layer == 2
+    assert fitted.calibration != made.manifest.calibration
+    assert 0 < fitted.threshold <= 1
+    assert min(fitted.rule.below, fitted.rule.above) < EVERYTHING, "some need not go on"
+    model = RelevanceModel.load(tmp_path / "made")
+    products = [f"item {i}" for i in range(100)]
+    assert model.judge("q 1", products, level="balanced").all_layers < 100
+    np.testing.assert_allclose(
+        [one.irrelevance for one in model.judge("q 1", products, level="fast").results],
+        fitted.calibration.apply(model.grade("q 1", products, level="fast")[:, 2:].sum(axis=1)),
+        rtol=1e-4,
+    )
+
+
+@pytest.mark.parametrize(("written", "named"), [(2, 1), (None, 2)])
+def test_an_adapter_brings_its_own_head(
+    start: Path, adapter: Path, clean: Path, tmp_path: Path, written: int | None, named: int
+) -> None:
+    """Its file says the layer, or else the manifest that the bundle had."""
+    save_head(adapter / "exit.safetensors", written)
+    manifest = json.loads((start / "bundle.json").read_text())
+    (start / "bundle.json").write_text(json.dumps(manifest | {"exit": {"layer": named}}))
+    made = calibrated_bundle(start, [clean], tmp_path / "made", adapter=adapter)
+    assert made.manifest.exit is not None and made.manifest.exit.layer == 2
+
+
+def test_an_adapter_without_a_head_leaves_none(
+    start: Path, adapter: Path, clean: Path, tmp_path: Path
+) -> None:
+    made = calibrated_bundle(start, [clean], tmp_path / "made", adapter=adapter)
+    assert load_bundle(tmp_path / "made").manifest.exit is None
+    assert not made.exit_path.exists()
+
+
+def test_a_head_of_an_unknown_layer_is_refused(start: Path, adapter: Path, tmp_path: Path) -> None:
+    save_head(adapter / "exit.safetensors")
+    manifest = json.loads((start / "bundle.json").read_text())
+    (start / "bundle.json").write_text(json.dumps(manifest | {"exit": None}))
+    row = LabelledPair(query="q", title="item", label="E", locale="en")
+    (tmp_path / "clean.jsonl").write_text(row.model_dump_json())
+    with pytest.raises(BundleError, match="does not say its layer"):
+        calibrated_bundle(start, [tmp_path / "clean.jsonl"], tmp_path / "made", adapter=adapter)
+    assert not (tmp_path / "made").exists()
