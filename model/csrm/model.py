@@ -306,6 +306,7 @@ class RelevanceModel:
             row_of = {place: row for row, place in enumerate(unknown)}
             if timings is not None:
                 timings["tokenise"] = (time.perf_counter() - looked_up) * 1e3
+            yield
 
             def go_on(logits: Grades) -> list[int]:
                 if unseen:

@@ -77,6 +77,10 @@ def load_engine(
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     except (OSError, ValueError, ImportError) as error:
         raise BaseModelError(f"The base {base} cannot be loaded: {error}") from error
+    if tokenizer.vocab_size > (rows := model.get_input_embeddings().num_embeddings):
+        raise BaseModelError(
+            f"The tokenizer of {base} has {tokenizer.vocab_size} tokens and the model {rows}: it is another model's."
+        )
     if adapter is not None:
         model = _merged(model, adapter, base)
     model = model.to(where).eval()

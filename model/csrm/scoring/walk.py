@@ -3,7 +3,7 @@
     first layers of those never seen  ->  who goes on?  ->  all layers of those, in their order
 
 Knows engines by their interface, lengths and clocks; knows no architecture, no prompt and no calibration. A walk is
-a generator that pauses after every batch, so that several queries can take turns on one engine.
+a generator that pauses after the prefix and after every batch, so that several queries can take turns on one engine.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ def walk(
     started = time.perf_counter()
     state = engine.prefix(prefix)
     spent["prefix"] = time.perf_counter() - started
+    yield
 
     def run_first(rows: Sequence[int], keep: bool) -> None:
         found.early[rows], kept = engine.early(state, [products[i] for i in rows], keep=keep)

@@ -141,6 +141,30 @@ async def test_the_queue_knows_how_long_the_running_job_takes(model: WordModel) 
     assert queue.busy_s() == 0.0
 
 
+@pytest.mark.parametrize("failure", [MemoryError("no room"), ZeroDivisionError("a defect")])
+async def test_a_job_that_fails_fails_alone(
+    model: WordModel, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    queue = ScoringQueue(model)
+    whole = WordModel.judging
+
+    def judging(
+        self: WordModel, query: str, *args: object, **kwargs: object
+    ) -> Generator[None, None, Judged]:
+        if query == "fails":
+            raise failure
+        return (yield from whole(self, query, *args, **kwargs))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(WordModel, "judging", judging)
+    model.seconds_each = 0.01
+    beside = asyncio.create_task(queue.run(job("beside", products=10)))
+    with pytest.raises(type(failure)):
+        await queue.run(job("fails"))
+    assert len((await beside).results) == 10
+    assert len((await queue.run(job("next"))).results) == 1
+    assert queue.busy_s() == 0.0
+
+
 async def test_stages_are_observed(model: WordModel) -> None:
     seen: dict[str, float] = {}
     queue = ScoringQueue(model, observe=seen.__setitem__)
