@@ -207,6 +207,20 @@ def test_kept_connections_that_opensearch_closed_cost_no_search(
     assert all(answer.csrm.startswith("reranked") for answer in answers)
 
 
+def test_a_write_that_opensearch_hung_up_in_is_not_sent_twice(
+    wire: Wire, opensearch: OpenSearchNode, service: WordService, index_name: str
+) -> None:
+    with running_gateway(settings(wire.url, service.url)) as url:
+        assert call(url, "GET", "/").status == 200
+        wire.closes_kept = True
+        answer = call(url, "POST", f"/{index_name}/_doc", {"n": 1})
+        assert (answer.status, answer.json["status"]) == (502, 502)
+        assert answer.json["error"]["type"] == "opensearch_broken_answer_exception"
+        assert "hung up" in answer.json["error"]["reason"]
+        assert call(url, "PUT", f"/{index_name}/_doc/1?refresh=true", {"n": 1}).status == 201
+    assert call(opensearch.url, "GET", f"/{index_name}/_count").json["count"] == 1
+
+
 def test_a_dead_node_is_passed_over(opensearch: OpenSearchNode, shop: str, service: WordService) -> None:
     told = settings(opensearch.url, service.url)
     dead = f"http://127.0.0.1:{free_port()}"
