@@ -281,6 +281,7 @@ def _recipe(variant: Variant, base: str | None) -> Recipe:
 
 def _one(variant: Variant, trainer: Any, prepared: Prepared, out: Path, worker: tuple[int, int]) -> str:
     from csrm.training import distillation, relevance, translation
+    from csrm.training.trainer import Dev
 
     held = distillation.folds_of([row for _, row in prepared.rows], HELD_OUT_FOLDS) == 0
     chance = random.Random(f"{variant.seed}/noise")
@@ -312,7 +313,7 @@ def _one(variant: Variant, trainer: Any, prepared: Prepared, out: Path, worker: 
         else distillation.Lesson(stage, rows, examples, lines if stage.translation is not None else [])
         for stage in trainer.recipe.stages
     ]
-    dev = distillation.Dev(
+    dev = Dev(
         [relevance.Example(ids, (1.0, 0.0, 0.0, 0.0)) for ids in prepared.dev_ids["none"]],
         np.array([row.label in "ES" for row in prepared.dev]),
     )

@@ -17,6 +17,13 @@ def train(
     run: Annotated[
         Path | None, typer.Option(help="Folder of the run; an interrupted run in it goes on. [runs/NAME]")
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Ray workers that train together, each on a GPU of its own where the cluster has them.",
+        ),
+    ] = 1,
 ) -> None:
     """Train a LoRA adapter by a recipe; interrupted, the same command goes on where it was."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -26,6 +33,12 @@ def train(
 
     settings = load_recipe(recipe)
     folder = run or Path("runs") / f"{settings.name}-{settings.version}"
+    if workers > 1:
+        from csrm_cli.ray_training import train_on_workers
+
+        adapter = train_on_workers(settings, folder, data, workers)
+        typer.echo(f"Adapter in {adapter}; make a bundle of it with csrm calibrate.")
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

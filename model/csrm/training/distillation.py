@@ -19,13 +19,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from csrm.prompt import GRADES
-from csrm.training import relevance, translation
+from csrm.training import parallel, relevance, translation
 from csrm.training.data import TrainingRow, origins_of
 from csrm.training.recipe import DistillationSettings, Stage
-from csrm.training.trainer import Progress, Trainer
+from csrm.training.trainer import Dev, Progress, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -43,30 +42,19 @@ class Lesson:
     translations: list[translation.Example]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Dev:
-    """Clean rows, encoded; ``relevant`` says E or S."""
-
-    examples: list[relevance.Example]
-    relevant: NDArray[np.bool_]
-
-    def auc(self, grades: NDArray[np.float32]) -> float:
-        """ROC-AUC of E and S against C and I of grade probabilities (n, 4)."""
-        return float(roc_auc_score(self.relevant, grades[:, :2].sum(axis=1)))
-
-
 def teach(
     trainer: Trainer,
     lessons: Sequence[Lesson],
     run: Path,
     *,
+    dev: Dev | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> None:
     """Train from the untouched base through all lessons; rows that have no label are left out."""
     trainer.reset()
     for lesson in lessons:
         labelled = [example for example in lesson.examples if sum(example.target) < 3.5]
-        trainer.fit(lesson.stage, labelled, lesson.translations, run, on_step=on_step)
+        trainer.fit(lesson.stage, labelled, lesson.translations, run, dev=dev, on_step=on_step)
 
 
 def refined(
@@ -112,7 +100,8 @@ def refined(
                 on_dev += grades["dev"] / settings.folds
         auc = dev.auc(on_dev)
         targets = mixed(given, found, settings.weight)
-        _report(rows, given, targets, auc, folder)
+        if parallel.number() == 0:
+            _report(rows, given, targets, auc, folder)
         log.info("round %d: the teachers' mean has a dev ROC-AUC of %.4f", number, auc)
         if best is not None and auc <= best[0]:
             break
@@ -149,10 +138,12 @@ def _train_teacher(
         [e for e, hidden in zip(examples, unseen, strict=True) if hidden], as_annotated=True
     )
     on_dev, _ = trainer.grades(dev.examples)
-    np.savez(run / "part.npz", unseen=found, dev=on_dev)
-    (run / "part.npz").replace(run / _DONE)
-    for checkpoint in run.glob("checkpoint-*.pt"):
-        checkpoint.unlink()
+    if parallel.number() == 0:
+        np.savez(run / "part.npz", unseen=found, dev=on_dev)
+        (run / "part.npz").replace(run / _DONE)
+        for checkpoint in run.glob("checkpoint-*.pt"):
+            checkpoint.unlink()
+    parallel.wait()
 
 
 def _without(lessons: Sequence[Lesson], unseen: NDArray[np.bool_]) -> list[Lesson]:

@@ -62,8 +62,8 @@ def train(
         TrainingError: the loss is no longer a number.
     """
     try:
-        from csrm.training import distillation, relevance
-        from csrm.training.trainer import Trainer
+        from csrm.training import distillation, parallel, record, relevance
+        from csrm.training.trainer import Dev, Trainer
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
 
@@ -80,15 +80,17 @@ def train(
         _lesson(stage, rows, data, recipe.seed, trainer)
         for stage, rows in zip(recipe.stages, rows_of, strict=True)
     ]
+    clean = Dev(
+        relevance.encode(dev, [[] for _ in dev], trainer.encoder),
+        np.array([row.label in "ES" for row in dev]),
+    )
     if recipe.distillation is not None:
-        clean = distillation.Dev(
-            relevance.encode(dev, [[] for _ in dev], trainer.encoder),
-            np.array([row.label in "ES" for row in dev]),
-        )
         lessons = distillation.refined(
             trainer, lessons, recipe.distillation, clean, run / "distillation", on_step=on_step
         )
-    distillation.teach(trainer, lessons, run, on_step=on_step)
+    distillation.teach(trainer, lessons, run, dev=clean, on_step=on_step)
+    if parallel.number() == 0:
+        record.plot(run)
     return trainer.save(run)
 
 

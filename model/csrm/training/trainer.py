@@ -6,7 +6,6 @@ Knows the loop and its checkpoints; knows no task but the loss it is handed, and
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import math
 import random
@@ -21,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -30,10 +30,11 @@ from csrm.errors import BaseModelError, CsrmError, InputError
 from csrm.prompt import GRADES, PromptEncoder
 from csrm.scoring.base import prepare_base
 from csrm.scoring.batching import batches
-from csrm.training import relevance, translation
+from csrm.training import parallel, relevance, translation
 from csrm.training.forward import forward_of
 from csrm.training.heads import Annotators, ExitHead
 from csrm.training.recipe import Recipe, Stage
+from csrm.training.record import Record
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,20 @@ class Batch:
     rows: list[int]
     tokens: int
     translates: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dev:
+    """Clean rows, encoded; ``relevant`` says E or S."""
+
+    examples: list[relevance.Example]
+    relevant: NDArray[np.bool_]
+
+    def auc(self, grades: NDArray[np.float32]) -> float:
+        """ROC-AUC of E and S against C and I of grade probabilities (n, 4); nan where all are of one kind."""
+        if self.relevant.all() or not self.relevant.any():
+            return math.nan
+        return float(roc_auc_score(self.relevant, grades[:, :2].sum(axis=1)))
 
 
 class Trainer:
@@ -142,6 +157,7 @@ class Trainer:
         translations: Sequence[translation.Example],
         run: Path,
         *,
+        dev: Dev | None = None,
         on_step: Callable[[Progress], None] | None = None,
     ) -> None:
         """Train on the examples of a stage, or on what a checkpoint says is left of it.
@@ -151,13 +167,14 @@ class Trainer:
             examples: graded rows.
             translations: parallel text.
             run: folder of checkpoints and log; a checkpoint of this stage in it is continued.
+            dev: clean rows whose ROC-AUC is logged at each checkpoint.
             on_step: called after each optimiser step.
 
         Raises:
             TrainingError: the loss is no longer a number.
         """
         recipe = self.recipe
-        run.mkdir(parents=True, exist_ok=True)
+        record = Record(run) if parallel.number() == 0 else None
         plan = self._plan(stage, examples, translations)
         vocabulary = torch.tensor(translation.vocabulary(translations), device=self.device)
         optimiser = torch.optim.AdamW(
@@ -173,11 +190,15 @@ class Trainer:
             torch.manual_seed(recipe.seed + step)  # dropout is the same after a resume
             for group in optimiser.param_groups:
                 group["lr"] = group["rate"] * stage.learning_rate * _schedule(step, len(plan), stage.warmup)
-            if batch.translates:
-                value = self._translation_loss([translations[i] for i in batch.rows], vocabulary)
-            else:
-                value = self._relevance_loss([examples[i] for i in batch.rows])
-            value.backward()  # type: ignore[no-untyped-call]
+            rows = parallel.share(batch.rows)
+            value = torch.zeros((), device=self.device)
+            if rows:
+                if batch.translates:
+                    value = self._translation_loss([translations[i] for i in rows], vocabulary)
+                else:
+                    value = self._relevance_loss([examples[i] for i in rows])
+                value.backward()  # type: ignore[no-untyped-call]
+            parallel.average(self.parameters, len(rows) / len(batch.rows))
             torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -195,13 +216,17 @@ class Trainer:
                     )
                 rate = tokens / (time.monotonic() - started)
                 if step % recipe.checkpoint_steps == 0 or last:
-                    self._checkpoint(stage, step, optimiser, run)
-                    line = {"stage": stage.name, "step": step, "loss": recent, "tokens_per_s": round(rate)}
-                    with (run / "log.jsonl").open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(line) + "\n")
+                    figures = {"loss": recent, "tokens_per_s": rate}
+                    if dev is not None:
+                        figures["dev_auc_es"] = dev.auc(self.grades(dev.examples)[0])
+                    if record is not None:
+                        self._checkpoint(stage, step, optimiser, run)
+                        record.write(stage.name, step, figures)
                 if on_step:
                     left = sum(later.tokens for later in plan[step:])
                     on_step(Progress(stage.name, step, len(plan), recent, rate, left / rate))
+        if record is not None:
+            record.close()
 
     @torch.no_grad()
     def grades(
@@ -228,6 +253,8 @@ class Trainer:
     def save(self, run: Path) -> Path:
         """Write the adapter in bf16, as peft reads it, and the exit's head beside it; says where the adapter is."""
         folder = run / "adapter"
+        if parallel.number() > 0:
+            return folder
         state = {
             name: tensor.to(torch.bfloat16) for name, tensor in get_peft_model_state_dict(self.model).items()
         }

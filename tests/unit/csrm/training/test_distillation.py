@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from csrm.training.data import TrainingRow
@@ -16,6 +18,12 @@ from csrm.training.run import train
 from csrm.training.trainer import Progress
 
 GRADE_OF = {"red case": "E", "blue case": "S", "case glue": "C", "garden gnome": "I"}
+
+
+@pytest.fixture(autouse=True)
+def eager() -> Iterator[None]:
+    with torch.compiler.set_stance("force_eager"):  # compiling takes longer than all of it
+        yield
 
 
 def row(query: str, query_en: str | None = None) -> TrainingRow:

@@ -1,0 +1,78 @@
+"""A training on several Ray workers: Ray Train starts them and joins them, each runs the same recipe.
+
+Knows Ray Train; what the workers do together is ``csrm.training.parallel``. Needs a folder that all machines see.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from csrm.errors import CsrmError, InputError
+from csrm.training.recipe import Recipe
+
+
+class WorkersFailedError(CsrmError):
+    """A worker of a distributed training died; what was checkpointed is kept."""
+
+
+def train_on_workers(recipe: Recipe, run: Path, data: list[Path], workers: int) -> Path:
+    """Train a recipe data-parallel: each worker takes its rows of every step, on a GPU of its own where there are any.
+
+    Args:
+        recipe: what to train.
+        run: folder of the run, on a disk that all workers share.
+        data: folders of the recipe's files, likewise.
+        workers: processes; on CPUs each takes an equal part of this cluster's cores.
+
+    Returns:
+        The folder of the trained adapter.
+
+    Raises:
+        InputError: the cluster has fewer GPUs or cores than workers.
+        WorkersFailedError: a worker failed; its own words are in the message.
+    """
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    ray.init(ignore_reinit_error=True, log_to_driver=True)
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    gpus, cores = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+    if (gpus or cores) < workers:
+        raise InputError(
+            f"--workers {workers}: this Ray cluster has only {gpus or cores} {'GPUs' if gpus else 'cores'}."
+        )
+    scaling = ScalingConfig(
+        num_workers=workers,
+        use_gpu=gpus > 0,
+        resources_per_worker={"CPU": max(1, cores // workers)} | ({"GPU": 1} if gpus else {}),
+    )
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={
+            "recipe": recipe.model_dump(mode="json"),
+            "run": str(run.resolve()),
+            "data": [str(folder.resolve()) for folder in data],
+        },
+        scaling_config=scaling,
+        run_config=RunConfig(
+            name="ray", storage_path=str(run.resolve()), failure_config=FailureConfig(max_failures=0)
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:  # Ray wraps whatever the worker raised
+        cause = error.__cause__ or error
+        raise WorkersFailedError(f"A worker failed: {str(cause).strip().splitlines()[-1]}") from error
+    return run / "adapter"
+
+
+def _work(config: dict[str, Any]) -> None:
+    from csrm.training.run import train
+
+    train(
+        Recipe.model_validate(config["recipe"]),
+        Path(config["run"]),
+        [Path(folder) for folder in config["data"]],
+    )

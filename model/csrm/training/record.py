@@ -1,0 +1,58 @@
+"""What a run leaves to look at: a log line a checkpoint, TensorBoard files, curves as a picture.
+
+Knows numbers and files; knows no model.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class Record:
+    """The figures of one run, appended to ``log.jsonl`` and to TensorBoard files in ``tensorboard/``.
+
+    Args:
+        run: folder of the run, or of a teacher in it.
+    """
+
+    def __init__(self, run: Path) -> None:
+        from tensorboardX import SummaryWriter
+
+        run.mkdir(parents=True, exist_ok=True)
+        self._run = run
+        self._board = SummaryWriter(str(run / "tensorboard"))
+
+    def write(self, stage: str, step: int, figures: dict[str, float]) -> None:
+        """Figures of a stage after a step."""
+        line: dict[str, Any] = {"stage": stage, "step": step} | {
+            name: round(value, 5) for name, value in figures.items()
+        }
+        with (self._run / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        for name, value in figures.items():
+            self._board.add_scalar(f"{stage}/{name}", value, step)
+
+    def close(self) -> None:
+        """Write out what is still in memory."""
+        self._board.close()
+
+
+def plot(run: Path) -> None:
+    """Draw ``curves.png`` from the log of a run: loss and dev ROC-AUC by step, one panel each, one line a stage."""
+    from matplotlib.figure import Figure
+
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    panels = [name for name in ("loss", "dev_auc_es") if any(name in line for line in lines)]
+    figure = Figure(figsize=(5.5 * len(panels), 3.5), layout="constrained")
+    for place, name in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        for stage in dict.fromkeys(line["stage"] for line in lines):
+            # A resumed run may tell of a step twice: the later word counts.
+            points = {line["step"]: line[name] for line in lines if line["stage"] == stage and name in line}
+            axes.plot(sorted(points), [points[step] for step in sorted(points)], marker=".", label=stage)
+        axes.set_xlabel("step")
+        axes.set_ylabel({"loss": "loss", "dev_auc_es": "dev ROC-AUC of E+S against C+I"}[name])
+        axes.legend()
+    figure.savefig(run / "curves.png", dpi=120)
