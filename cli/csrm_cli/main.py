@@ -42,6 +42,7 @@ COMMANDS = {
         "csrm_cli.commands.doctor:doctor", "Check a search pipeline, from the node to a scored hit."
     ),
     "knowledge": Row("csrm_cli.commands.knowledge:app", "Check and build what the model is told of queries."),
+    "data": Row("csrm_cli.commands.data:app", "Make and check labelled rows."),
     "train": Row("csrm_cli.commands.train:train", "Train a relevance model by a recipe."),
     "evaluate": Row("csrm_cli.commands.evaluate:evaluate", "Measure a bundle on labelled pairs."),
     "calibrate": Row(

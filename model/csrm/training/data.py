@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from csrm.errors import InputError
+from csrm.knowledge.jsonl import Fault
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -95,13 +96,22 @@ def read_pairs(path: str | Path, kind: type[LabelledPair] = LabelledPair) -> Seq
     path = Path(path)
     if not path.is_file():
         raise InputError(f"The data file {path} does not exist.")
-    rows = list(_parse(path, kind))
+    rows = []
+    for _, found in parse_lines(path, kind):
+        if isinstance(found, list):
+            raise InputError(f"{path}, {found[0]}.")
+        rows.append(found)
     if not rows:
         raise InputError(f"The data file {path} is empty.")
     return rows
 
 
-def _parse(path: Path, kind: type[LabelledPair]) -> Iterator[LabelledPair]:
+def parse_lines(path: Path, kind: type[Row]) -> Iterator[tuple[int, Row | list[Fault]]]:
+    """Line number, from 1, and the row or the faults of each line that is not blank.
+
+    Raises:
+        InputError: the file cannot be read on.
+    """
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8") as lines:
@@ -109,13 +119,17 @@ def _parse(path: Path, kind: type[LabelledPair]) -> Iterator[LabelledPair]:
                 if not line.strip():
                     continue
                 try:
-                    yield kind.model_validate(json.loads(line))
+                    yield number, kind.model_validate(json.loads(line))
                 except json.JSONDecodeError as error:
-                    raise InputError(f"{path}, line {number}: not JSON ({error.msg}).") from error
+                    yield number, [Fault(number, "", f"not JSON ({error.msg})")]
                 except ValidationError as error:
-                    fault = error.errors()[0]
-                    field = ".".join(str(part) for part in fault["loc"]) or "row"
-                    raise InputError(f"{path}, line {number}, field {field}: {fault['msg']}.") from error
+                    yield (
+                        number,
+                        [
+                            Fault(number, ".".join(map(str, fault["loc"])) or "row", fault["msg"])
+                            for fault in error.errors()
+                        ],
+                    )
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start}.") from error
     except (gzip.BadGzipFile, EOFError) as error:
