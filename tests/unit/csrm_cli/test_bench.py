@@ -1,0 +1,42 @@
+"""`csrm bench scoring` as a user runs it, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "csrm_cli.main", "bench", "scoring", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280)
+
+
+def test_it_writes_the_table_and_recommends_settings(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "scoring.json"
+    arguments = ["--shape", "tiny", "--quick", "--minutes", "0.1", "--device", "cpu", "--threads", "1"]
+    done = bench(*arguments, "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    report = json.loads(file.read_bytes())
+    assert report["rows"][0]["scorer"] == "csrm-full"
+    assert report["rows"][0]["kendall_vs_fp32"] > 0.5
+    assert report["machine"]["peak_gflops"].keys() == {report["rows"][0]["precision"]}
+    assert report["recommended"]["windows"].keys() == {"csrm-full"}
+    assert "csrm serve --precision" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--shape", "huge"], "choose one of qwen3-0.6b"),
+        (["--device", "tpu"], "choose auto, cpu or cuda"),
+        (["--bundle", "no-such-bundle"], "There is no bundle no-such-bundle"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_sentence(arguments: list[str], said: str) -> None:
+    done = bench(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr
