@@ -232,6 +232,7 @@ def profiles_file(folder: Path, road: Road, *, relevance: str, opensearch: dict[
         "indices": list(road.indices),
         "text_fields": list(road.text_fields),
         "query_path": "/query/multi_match/query",
+        "time_budget_ms": road.budget_ms,
     }
     settings = {"opensearch": opensearch, "relevance": {"url": relevance}, "profiles": [profile]}
     file = folder / "profiles.yaml"

@@ -137,7 +137,7 @@ def test_a_service_whose_certificate_does_not_fit(
     remedy: str,
 ) -> None:
     service.key = API_KEY
-    secure = replace(installed, url=f"{door.wire.url}/v2/rerank")
+    secure = replace(installed, url=f"{door.wire.url}/v2/rerank", budget_ms=20_000)
     install(client, secure, key=API_KEY, change_settings=True)
     assert examined(client, secure).well
     show_fault(fault)
@@ -156,7 +156,7 @@ def test_tls_on_one_side_only(
         "of the service only": door.wire.url.replace("https:", "http:"),
         "of the cluster only": service.url.replace("http:", "https:"),
     }[tls]
-    half = replace(installed, url=f"{url}/v2/rerank")
+    half = replace(installed, url=f"{url}/v2/rerank", budget_ms=20_000)
     install(client, half, change_settings=True)
     last = examined(client, half)
     assert last.remedy.startswith("write https in the URL"), last

@@ -46,14 +46,14 @@ class Shop:
     def put(self, *, window: int = 50, **options: Any) -> None:
         body = {
             "request_processors": [{"csrm_window": {"window": window, "fields": FIELDS}}],
-            "response_processors": [{"csrm_filter": {"timeout_ms": 5_000} | options}],
+            "response_processors": [{"csrm_filter": {"timeout_ms": 30_000} | options}],
         }
         self.client.search_pipeline.put(id=PIPELINE, body=body)
 
     def search(self, body: dict[str, Any], pipeline: str = PIPELINE, **params: str) -> dict[str, Any]:
         """The answer, with the header csrm-status as ``status`` in it."""
         params = {"search_pipeline": pipeline, **params}
-        answer = httpx.post(f"{self.node.url}/{self.index}/_search", params=params, json=body)
+        answer = httpx.post(f"{self.node.url}/{self.index}/_search", params=params, json=body, timeout=60)
         assert answer.status_code == 200, answer.text
         return {**answer.json(), "status": answer.headers.get("csrm-status"), "took": 0}
 
@@ -185,6 +185,12 @@ def test_the_key_is_shown_to_nobody(shop: Shop, service: Serving) -> None:
     ]
     assert "gives no judgments, searches stay as they are" in "".join(shown)
     assert not [text for text in shown if API_KEY in text]
+
+
+def test_a_kept_connection_that_the_service_closes_costs_no_search(shop: Shop, door: Door) -> None:
+    for _ in range(3):
+        assert shop.search(QUERY)["status"].startswith("reranked")
+        door.show_again()
 
 
 @pytest.mark.parametrize("fault", ["authority", "name", "date"])

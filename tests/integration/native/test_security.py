@@ -93,7 +93,7 @@ class Commands:
 
     def __init__(self, csrm: Csrm, node: SecureNode, door: Door, folder: Path) -> None:
         self._csrm, self._node, self._door, self._folder = csrm, node, door, folder
-        self.road = Road("csrm-secured", "", (SHOP,), ("brand", "title"), window=50, budget_ms=1_000)
+        self.road = Road("csrm-secured", "", (SHOP,), ("brand", "title"), window=50, budget_ms=20_000)
 
     def __call__(self, *command: str, url: str | None = None, **tls: str) -> tuple[int, str]:
         """Exit code and output of a command.
@@ -162,7 +162,7 @@ def test_who_may_not_predict_gets_the_own_page_and_nobody_is_told(
 def test_the_plugin_wants_no_right_of_who_searches(commands: Commands, node: SecureNode) -> None:
     pipeline = {
         "request_processors": [{"csrm_window": {"fields": ["brand", "title"]}}],
-        "response_processors": [{"csrm_filter": {"timeout_ms": 5_000}}],
+        "response_processors": [{"csrm_filter": {"timeout_ms": 30_000}}],
     }
     assert node.administer("PUT", "/_search/pipeline/filtered", pipeline).status_code == 200
     answer = search(node, "reader", search_pipeline="filtered")

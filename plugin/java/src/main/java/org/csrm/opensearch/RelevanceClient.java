@@ -2,10 +2,12 @@ package org.csrm.opensearch;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.net.ConnectException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.net.http.HttpTimeoutException;
 import java.security.AccessController;
 import java.security.PrivilegedAction;
 import java.time.Duration;
@@ -20,6 +22,7 @@ import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import javax.net.ssl.SSLHandshakeException;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
 import org.csrm.opensearch.Page.Judgment;
@@ -98,26 +101,46 @@ final class RelevanceClient {
         .whenComplete((judgments, error) -> count(error));
   }
 
-  @SuppressWarnings("removal") // the security manager of 2.x; a plain call where there is none
   private CompletableFuture<HttpResponse<byte[]>> send(HttpRequest request, int timeoutMs) {
-    return AccessController.doPrivileged(
-        (PrivilegedAction<CompletableFuture<HttpResponse<byte[]>>>)
-            () ->
-                client()
-                    .sendAsync(request, HttpResponse.BodyHandlers.ofByteArray())
-                    .orTimeout(timeoutMs, TimeUnit.MILLISECONDS));
+    HttpClient used = client();
+    return attempt(used, request)
+        .exceptionallyComposeAsync(error -> sendAgain(used, request, causeOf(error)), threads)
+        .orTimeout(timeoutMs, TimeUnit.MILLISECONDS);
+  }
+
+  /** Once, over a new connection: JDK 17 does not notice that a service has closed one that was kept with TLS. */
+  private CompletableFuture<HttpResponse<byte[]>> sendAgain(HttpClient used, HttpRequest request, Throwable cause) {
+    boolean old =
+        cause instanceof IOException
+            && !(cause instanceof ConnectException
+                || cause instanceof SSLHandshakeException
+                || cause instanceof HttpTimeoutException);
+    if (!old) {
+      return CompletableFuture.failedFuture(cause);
+    }
+    synchronized (this) {
+      if (http == used) {
+        http = null;
+      }
+    }
+    return attempt(client(), request);
+  }
+
+  private CompletableFuture<HttpResponse<byte[]>> attempt(HttpClient client, HttpRequest request) {
+    return privileged(() -> client.sendAsync(request, HttpResponse.BodyHandlers.ofByteArray()));
   }
 
   private synchronized HttpClient client() {
     if (http == null) {
       http =
-          HttpClient.newBuilder()
-              .version(HttpClient.Version.HTTP_1_1)
-              .executor(threads)
-              .connectTimeout(Duration.ofSeconds(1))
-              .build();
+          privileged(() -> HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).executor(threads).build());
     }
     return http;
+  }
+
+  @SuppressWarnings("removal") // the security manager of 2.x; a plain call where there is none
+  private static <T> T privileged(PrivilegedAction<T> action) {
+    return AccessController.doPrivileged(action);
   }
 
   /** What went wrong, without the future's own wrapping. */
