@@ -53,7 +53,7 @@ def scoring(
     threads: Annotated[int | None, typer.Option(help="CPU threads; all cores if not given.", min=1)] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Begin no further cell after so many minutes; 90, or 2 with --quick.", min=0.1),
+        typer.Option(help="Begin no further cell after so many minutes; 120, or 2 with --quick.", min=0.1),
     ] = None,
     budget_ms: Annotated[
         float, typer.Option(help="Milliseconds that judging a search may take; recommends the window.", min=1)

@@ -48,19 +48,23 @@ def advise(
     """Settings for this machine.
 
     Args:
-        rows: of the benchmark; at least one of ``csrm-full`` alone (one query at once).
-        scaling: products a second of one replica by its threads.
-        cores: of the machine.
+        rows: of the benchmark, with all ``cores``; at least one of ``csrm-full`` alone (one query at once).
+        scaling: products a second of one replica by its threads; replicas are taken not to disturb each other.
+        cores: that replicas may share.
         budget_ms: what judging a search may take.
         on_gpu: whether the model ran there; then there is one replica a device.
     """
     alone = [row for row in rows if row.scorer.startswith("csrm-") and row.concurrency == 1]
-    largest = max(row.products for row in alone)
-    at_largest = [row for row in alone if row.products == largest and row.scorer == "csrm-full"]
-    precision = max(at_largest, key=lambda row: row.products_per_s).precision
+    whole = [row for row in alone if row.scorer == "csrm-full"]
+    precision = max(whole, key=lambda row: (row.products, row.products_per_s)).precision
     threads, replicas = (cores, 1) if on_gpu else _shared_out(scaling, cores)
+    slower = (
+        scaling[max(scaling)] / scaling[threads] if scaling else 1.0
+    )  # than the rows, which had all threads
     windows = {
-        name: _window([row for row in alone if row.scorer == name and row.precision == precision], budget_ms)
+        name: _window(
+            [row for row in alone if row.scorer == name and row.precision == precision], budget_ms / slower
+        )
         for name in {row.scorer for row in alone}
     }
     return Advice(precision, threads, replicas, budget_ms, windows)

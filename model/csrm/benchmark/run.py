@@ -56,8 +56,8 @@ class Plan:
     precisions: Sequence[str] = ("fp32", "bf16")
     peers: bool = False
     seconds: float = 10.0
-    cell_limit_s: float = 300.0
-    minutes: float = 90.0
+    cell_limit_s: float = 400.0
+    minutes: float = 120.0
     compared: tuple[int, int] = (4, 50)
 
     def on(self, device: str) -> Plan:
@@ -141,7 +141,7 @@ class Benchmark:
 
     def advice(self, budget_ms: float) -> Advice:
         """Settings for this machine, once the plan was run; threads and replicas are tried for a moment each."""
-        count = cores()
+        count = self._threads or cores()
         scaling: dict[int, float] = {}
         if self._device == "cpu":
             self._say("How threads share the cores")

@@ -39,7 +39,7 @@ ROWS = [
     [(100, 0, 32), (200, 10, 77), (300, 20, 100), (650, 55, 100), (9_999, 100, 100)],
 )
 def test_the_window_is_what_fits_into_the_budget(budget_ms: float, full: int, fast: int) -> None:
-    advice = advise(ROWS, {2: 100.0, 1: 60.0}, cores=2, budget_ms=budget_ms, on_gpu=False)
+    advice = advise(ROWS, {2: 100.0, 1: 50.0}, cores=2, budget_ms=budget_ms, on_gpu=False)
     assert advice.precision == "bf16"
     assert advice.windows == {"csrm-full": full, "csrm-fast": fast}
 
@@ -56,6 +56,21 @@ def test_more_replicas_have_to_be_worth_it(scaling: dict[int, float], threads: i
     advice = advise(ROWS, scaling, cores=max(scaling), budget_ms=300, on_gpu=False)
     assert (advice.threads, advice.replicas) == (threads, replicas)
     assert f"--threads {threads} --replicas {replicas}" in advice.sentences()[0]
+
+
+def test_fewer_threads_leave_a_smaller_window() -> None:
+    """The rows were measured with two threads; with one, everything takes 100/60 times as long."""
+    advice = advise(ROWS, {1: 60.0, 2: 100.0}, cores=2, budget_ms=500, on_gpu=False)
+    assert advice.threads == 1
+    assert advice.windows == {"csrm-full": 20, "csrm-fast": 100}
+
+
+def test_a_level_that_was_measured_further_than_the_others_decides_nothing() -> None:
+    rows = [row("csrm-full", 10, 200), row("csrm-fast", 1_000, 900)]
+    assert advise(rows, {1: 50.0}, cores=1, budget_ms=300, on_gpu=False).windows == {
+        "csrm-full": 10,
+        "csrm-fast": 0,
+    }
 
 
 def test_a_gpu_has_one_replica() -> None:
