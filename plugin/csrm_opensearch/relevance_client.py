@@ -7,6 +7,7 @@ HTTP; knows no OpenSearch. Every failure is a RelevanceError.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from csrm_opensearch.errors import (
 )
 from csrm_opensearch.profiles import RelevanceSettings
 from csrm_opensearch.sessions import Sessions
+
+log = logging.getLogger(__name__)
 
 MIN_BUDGET = 0.01
 """Seconds under which asking is pointless."""
@@ -92,11 +95,16 @@ class RelevanceClient:
             )
         try:
             answer = await self._within(query, products, locale, threshold, deadline, level, explain)
-        except (RelevanceDownError, RelevanceGarbageError, RelevanceLateError):
+        except (RelevanceDownError, RelevanceGarbageError, RelevanceLateError) as error:
             self._breaker.failure()
+            log.warning("no judgments: %s", error)
             raise
-        except BaseException:  # refused, no free slot, or the client went away: says nothing of the service
+        except (
+            BaseException
+        ) as error:  # refused, no free slot, or the client went away: says nothing of the service
             self._breaker.abandoned()
+            if isinstance(error, RelevanceRefusedError):
+                log.warning("no judgments: %s", error)
             raise
         self._breaker.success()
         return answer

@@ -74,8 +74,9 @@ def test_a_line_a_request_and_a_line_a_search(profiles: Path, service: WordServi
         >= {"request": "checkout-7", "outcome": "reranked", "window": 100, "profile": "shop"}.items()
     )
     assert failed.items() >= {"request": second["request"], "reason": "relevance-down"}.items()
-    (why,) = (line for line in lines(running) if "503" in line["message"])
-    assert why["request"] == second["request"], "the log says what the service answered"
+    (why,) = (line for line in lines(running) if line["message"].startswith("no judgments: "))
+    assert "503" in why["message"], "what the service answered"
+    assert (why["level"], why["request"]) == ("warning", second["request"])
     assert "secretly" not in whole
     record = json.loads((profiles.parent / "searches.jsonl").read_text().splitlines()[0])
     assert record["request"] == "checkout-7"
@@ -101,11 +102,19 @@ def test_lines_of_text(profiles: Path) -> None:
     assert "INFO search reranked; window=100; " in said
 
 
-def test_nothing_is_logged_of_what_goes_well(profiles: Path) -> None:
+def test_only_what_goes_wrong_is_logged_unless_more_is_asked_for(
+    profiles: Path, service: WordService
+) -> None:
     with gateway_process(profiles) as running:
-        running.search()
-        assert running.stop() == 0
+        assert running.search().csrm.startswith("reranked")
         assert running.log.read_text() == ""
+        for how in ("garbage", "refuses"):
+            service.how = how
+            running.search(f"phone case {how}")
+        assert running.stop() == 0
+        garbage, refused = running.log.read_text().splitlines()
+    assert "WARNING no judgments: The relevance service's answer is not one" in garbage
+    assert "WARNING no judgments: The relevance service answered 422" in refused
 
 
 @pytest.mark.parametrize(
