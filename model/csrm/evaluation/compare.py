@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csrm.evaluation.bootstrap import DRAWS, SEED, Figure, clusters, estimates
-from csrm.evaluation.report import all_figures, as_scores
+from csrm.evaluation.report import as_scores, main_figures
 from csrm.evaluation.scores import Scores
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def compare(
     Raises:
         InputError: as ``report``.
     """
-    of_a, of_b = (all_figures(rows, as_scores(rows, scores)) for scores in (a, b))
+    of_a, of_b = (main_figures(rows, as_scores(rows, scores)) for scores in (a, b))
     differences = estimates(
         {place: _less(of_a[name], of_b[name]) for name, place in COMPARED.items()},
         clusters(rows),

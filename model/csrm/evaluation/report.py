@@ -58,7 +58,7 @@ def report(
         InputError: rows and scores differ in number, or the array is no (n, 4) of probabilities.
     """
     scores = as_scores(rows, scores)
-    found = estimates(all_figures(rows, scores), clusters(rows), draws=draws, seed=seed)
+    found = estimates(_all_figures(rows, scores), clusters(rows), draws=draws, seed=seed)
     return {
         "n": len(rows),
         **{name: found[name] for name in ("auc_e", "auc_es", "pr_auc_defect", "micro_f1", "macro_f1")},
@@ -68,8 +68,17 @@ def report(
     }
 
 
-def all_figures(rows: Sequence[LabelledPair], scores: Scores) -> dict[str, Figure]:
-    """Every figure of a report by its name, not yet resampled; empty where the scorer has no number for it."""
+def main_figures(rows: Sequence[LabelledPair], scores: Scores) -> dict[str, Figure]:
+    """The figures that scorers are compared by, not yet resampled."""
+    relevant = np.array([row.label in "ES" for row in rows], dtype=np.bool_)
+    return {
+        "auc_es": figures.roc_auc(relevant, -scores.irrelevance),
+        "removed_at_2pct": figures.removed_at_loss(relevant, scores.irrelevance, LOSS),
+    }
+
+
+def _all_figures(rows: Sequence[LabelledPair], scores: Scores) -> dict[str, Figure]:
+    """Every figure of a report by its name; empty where the scorer has no number for it."""
     labels = np.array([row.label for row in rows], dtype="<U1")
     relevant = np.isin(labels, ["E", "S"])
     nothing = Figure(None, lambda weights: np.full(len(weights), np.nan))
@@ -91,10 +100,9 @@ def all_figures(rows: Sequence[LabelledPair], scores: Scores) -> dict[str, Figur
     gains = np.array([GAINS[label] for label in labels])
     return found | {
         "auc_e": figures.roc_auc(labels == "E", scores.exact),
-        "auc_es": figures.roc_auc(relevant, -scores.irrelevance),
+        **main_figures(rows, scores),
         "pr_auc_defect": figures.pr_auc(~relevant, scores.irrelevance),
         "ndcg10": figures.ndcg(_by_query(rows), gains, scores.gain, SHOWN),
-        "removed_at_2pct": figures.removed_at_loss(relevant, scores.irrelevance, LOSS),
     }
 
 
