@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from csrm.errors import InputError
+
+PACKAGES = ("csrm-opensearch", "torch", "transformers", "sentence-transformers", "FlagEmbedding", "rerankers")
+"""Those whose versions stand beside the figures, where they are installed."""
 
 
 def chosen_device(wanted: str) -> str:
@@ -35,8 +39,16 @@ def describe(device: str) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if device == "cuda" else processor(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),
+        "packages": {name: version(name) for name in PACKAGES if _installed(name)},
     }
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def cores() -> int:
