@@ -88,6 +88,11 @@ def client_errors_named(client: OpenSearch, *, right: str) -> Iterator[None]:
             "or take a user who has it."
         ) from error
     except client_errors.TransportError as error:
+        if error.status_code in (429, 503):
+            raise UnreachableError(
+                f"OpenSearch on {hosts} cannot answer now ({error.status_code}): try again in a while "
+                f"({reason_of(error)})."
+            ) from error
         raise ClusterRefusedError(
             f"OpenSearch on {hosts} finds fault with what it was sent ({error.status_code}): "
             f"{reason_of(error)}."

@@ -19,6 +19,7 @@ from csrm_opensearch.native.road import MARK
 ML = "/_plugins/_ml"
 _DEFAULT_PIPELINE = "index.search.default_pipeline"
 _DEPLOY_TIMEOUT_S = 60.0
+_FIRST_TIMEOUT_S = 30.0
 
 
 def settings_of(client: OpenSearch) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -78,10 +79,20 @@ def connectors_of(client: OpenSearch, name: str | None = None) -> dict[str, dict
 
 
 def create_connector(client: OpenSearch, body: dict[str, Any]) -> str:
-    """Create it and return its id. Its key is in the body, which is not logged."""
-    with _unlogged():
-        answer = client.transport.perform_request("POST", f"{ML}/connectors/_create", body=body)
-    return str(answer["connector_id"])
+    """Create it and return its id. Its key is in the body, which is not logged.
+
+    The first one in a cluster makes ml-commons' own indices, which take their time on a busy node (503).
+    """
+    deadline = time.monotonic() + _FIRST_TIMEOUT_S
+    while True:
+        try:
+            with _unlogged():
+                answer = client.transport.perform_request("POST", f"{ML}/connectors/_create", body=body)
+            return str(answer["connector_id"])
+        except TransportError as error:
+            if error.status_code != 503 or time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 def deploy_model(client: OpenSearch, body: dict[str, Any]) -> str:
