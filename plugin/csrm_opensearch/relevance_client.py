@@ -23,6 +23,7 @@ from csrm_opensearch.breaker import CircuitBreaker, State
 from csrm_opensearch.errors import (
     RelevanceBusyError,
     RelevanceDownError,
+    RelevanceError,
     RelevanceGarbageError,
     RelevanceLateError,
     RelevanceOpenError,
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 MIN_BUDGET = 0.01
 """Seconds under which asking is pointless."""
 
+WARN_SECONDS = 1.0
 
 PROBE_SECONDS = 1.0
 """How long the service may take to say whether it is ready."""
@@ -50,6 +52,7 @@ class RelevanceClient:
         self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._max_in_flight = settings.max_in_flight
         self._sessions: Sessions | None = None
+        self._warned: dict[str, float] = {}
 
     async def __aenter__(self) -> RelevanceClient:
         trace = aiohttp.TraceConfig()
@@ -97,17 +100,23 @@ class RelevanceClient:
             answer = await self._within(query, products, locale, threshold, deadline, level, explain)
         except (RelevanceDownError, RelevanceGarbageError, RelevanceLateError) as error:
             self._breaker.failure()
-            log.warning("no judgments: %s", error)
+            self._warn(error)
             raise
-        except (
-            BaseException
-        ) as error:  # refused, no free slot, or the client went away: says nothing of the service
+        except (RelevanceRefusedError, RelevanceBusyError) as error:  # says nothing of the service's health
             self._breaker.abandoned()
-            if isinstance(error, RelevanceRefusedError):
-                log.warning("no judgments: %s", error)
+            self._warn(error)
+            raise
+        except BaseException:  # the client went away
+            self._breaker.abandoned()
             raise
         self._breaker.success()
         return answer
+
+    def _warn(self, error: RelevanceError) -> None:
+        """Say in the log why there are no judgments; of each kind at most once a second."""
+        if time.monotonic() - self._warned.get(error.reason, 0.0) >= WARN_SECONDS:
+            self._warned[error.reason] = time.monotonic()
+            log.warning("no judgments: %s", error)
 
     async def _within(
         self,

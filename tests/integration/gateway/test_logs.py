@@ -108,13 +108,15 @@ def test_only_what_goes_wrong_is_logged_unless_more_is_asked_for(
     with gateway_process(profiles) as running:
         assert running.search().csrm.startswith("reranked")
         assert running.log.read_text() == ""
-        for how in ("garbage", "refuses"):
+        for how in ("refuses", "garbage"):
             service.how = how
-            running.search(f"phone case {how}")
+            for number in range(5):
+                running.search(f"phone case {how} {number}")
         assert running.stop() == 0
-        garbage, refused = running.log.read_text().splitlines()
+        refused, *others, garbage = running.log.read_text().splitlines()
     assert "WARNING no judgments: The relevance service's answer is not one" in garbage
     assert "WARNING no judgments: The relevance service answered 422" in refused
+    assert len(others) < 8, "of each kind at most one a second"
 
 
 @pytest.mark.parametrize(
