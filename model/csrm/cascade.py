@@ -46,11 +46,16 @@ class ExitRule(BaseModel):
             scores: of the early exit, (n,).
             threshold: irrelevance above which a product is removed.
         """
+        chosen = self.near(irrelevance, threshold)
         distance = logit(irrelevance) - logit(threshold)
-        chosen = np.asarray((distance >= -self.below) & (distance <= self.above))
         best = np.argsort(-scores, kind="stable")
         chosen[best[distance[best] <= self.above][: self.page]] = True
         return chosen
+
+    def near(self, irrelevance: Floats, threshold: Floats | float) -> Mask:
+        """Which products (n,) lie near the threshold."""
+        distance = logit(irrelevance) - logit(threshold)
+        return np.asarray((distance >= -self.below) & (distance <= self.above))
 
 
 def fit_rule(
@@ -90,15 +95,22 @@ def fit_rule(
 
     def figures(irrelevance: Floats) -> tuple[float, float, int]:
         removed = irrelevance > thresholds
-        return _auc(irrelevance, is_defect), float(removed[is_defect].mean()), int(removed[~is_defect].sum())
+        return (
+            roc_auc(irrelevance, is_defect),
+            float(removed[is_defect].mean()),
+            int(removed[~is_defect].sum()),
+        )
 
     auc, removed, lost = figures(full)
-    margins = list(product(_margins(-distance), _margins(distance)))
-    masks = {margin: np.asarray((distance >= -margin[0]) & (distance <= margin[1])) for margin in margins}
-    for below, above in sorted(margins, key=lambda margin: int(masks[margin].sum())):
-        mixed = figures(np.where(masks[below, above], full, early))
+    rules = [
+        ExitRule(below=below, above=above, page=page)
+        for below, above in product(_margins(-distance), _margins(distance))
+    ]
+    chosen = [rule.near(early, thresholds) for rule in rules]
+    for place in sorted(range(len(rules)), key=lambda place: int(chosen[place].sum())):
+        mixed = figures(np.where(chosen[place], full, early))
         if mixed[0] >= auc - max_auc_loss and mixed[1] >= removed - max_removed_loss and mixed[2] <= lost:
-            return ExitRule(below=below, above=above, page=page)
+            return rules[place]
     return ExitRule(page=page)
 
 
@@ -109,7 +121,7 @@ def _margins(distance: Floats) -> list[float]:
     return [0.0, *(round(step, 4) for step in steps), EVERYTHING]
 
 
-def _auc(irrelevance: Floats, is_defect: Mask) -> float:
+def roc_auc(irrelevance: Floats, is_defect: Mask) -> float:
     """Area under the ROC curve: the Mann-Whitney statistic, ties counting half."""
     try:
         from scipy.stats import rankdata

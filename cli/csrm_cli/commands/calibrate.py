@@ -34,9 +34,10 @@ def calibrate(
 
     from csrm.calibration import fewest_relevant
     from csrm.evaluation.calibrating import CalibrationFit
+    from csrm.evaluation.cascading import CascadeFit
     from csrm.training.bundling import calibrated_bundle
 
-    fits: list[CalibrationFit] = []
+    fits: list[tuple[CalibrationFit, CascadeFit | None]] = []
     made = calibrated_bundle(
         bundle,
         data,
@@ -45,9 +46,9 @@ def calibrate(
         name=name,
         version=version,
         max_loss=max_loss,
-        on_fit=fits.append,
+        on_fit=lambda fit, cascade: fits.append((fit, cascade)),
     )
-    (fit,) = fits
+    ((fit, cascade),) = fits
     after = "too few queries to tell" if fit.ece_after is None else f"{fit.ece_after:.3f} on queries left out"
     table = Table(
         *("", "threshold", "relevant lost", "at most, with 95 % confidence", "defects removed"),
@@ -62,6 +63,15 @@ def calibrate(
             f"{promise.removed} of {promise.defects}",
         )
     Console().print(table)
+    if cascade is not None:
+        levels = Table(
+            *("level", "through all layers", "ROC-AUC", "relevant lost", "defects removed"),
+            title=f"after {cascade.exit.layer} layers · balanced on queries left out, without the page's contenders",
+        )
+        for level, found in cascade.levels.items():
+            shares = (f"{share:.1%}" for share in (found.lost, found.removed))
+            levels.add_row(level, f"{found.all_layers:.0%}", f"{found.auc:.3f}", *shares)
+        Console().print(levels)
     if fit.pooled.threshold == 1.0:
         typer.echo(
             f"Nothing will be removed: a promise of {max_loss:.1%} takes at least {fewest_relevant(max_loss)} relevant "

@@ -11,16 +11,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from csrm.bundle import EXIT_FILE, Bundle, EarlyExit, Manifest, load_bundle
-from csrm.calibration import fit_calibration, fit_threshold
-from csrm.cascade import fit_rule
 from csrm.errors import BundleError, InputError
 from csrm.evaluation.calibrating import CalibrationFit, calibrate_rows
+from csrm.evaluation.cascading import CascadeFit, fit_cascade
 from csrm.evaluation.grading import bundle_knowledge, grade_rows
 from csrm.model import RelevanceModel
-from csrm.training.data import LabelledPair, read_pairs
+from csrm.training.data import read_pairs
 
 
 def calibrated_bundle(
@@ -32,7 +30,7 @@ def calibrated_bundle(
     name: str | None = None,
     version: int | None = None,
     max_loss: float = 0.02,
-    on_fit: Callable[[CalibrationFit], None] | None = None,
+    on_fit: Callable[[CalibrationFit, CascadeFit | None], None] | None = None,
 ) -> Bundle:
     """Write a copy of a bundle with calibration and thresholds fitted on clean rows.
 
@@ -48,7 +46,7 @@ def calibrated_bundle(
         name: of the new bundle; the old one's where null.
         version: of the new bundle; the old one's where null.
         max_loss: largest share of relevant products the threshold may remove, with 95 % confidence.
-        on_fit: called with what was fitted, once the bundle stands.
+        on_fit: called with what was fitted, once the bundle stands; of the cascade only where there is an exit.
 
     Raises:
         InputError: ``out`` exists, a row is wrong, or all rows are of one class.
@@ -70,19 +68,23 @@ def calibrated_bundle(
         model = RelevanceModel.load(work)
         knowledge = bundle_knowledge(model.bundle)
         grades = grade_rows(model, rows, knowledge)
-        fit = calibrate_rows(
-            rows,
-            grades[:, 2:].sum(axis=1, dtype=np.float64),
-            before=old.manifest.calibration,
-            max_loss=max_loss,
-        )
+        defect = grades[:, 2:].sum(axis=1, dtype=np.float64)
+        fit = calibrate_rows(rows, defect, before=old.manifest.calibration, max_loss=max_loss)
+        cascade = None
         if early_exit is not None:
             if model.level() == "full":
                 raise BundleError(
                     "exit: the engine of this base has no early exit; take it out of the manifest."
                 )
-            early = grade_rows(model, rows, knowledge, level="fast")
-            early_exit = _fitted(early_exit, rows, early, grades, fit, max_loss)
+            cascade = fit_cascade(
+                rows,
+                grade_rows(model, rows, knowledge, level="fast")[:, 2:].sum(axis=1, dtype=np.float64),
+                fit.calibration.apply(defect),
+                np.array([fit.by_locale.get(row.locale, fit.pooled).threshold for row in rows]),
+                before=early_exit,
+                max_loss=max_loss,
+            )
+            early_exit = cascade.exit
         manifest = Manifest.model_validate(
             old.manifest.model_dump()
             | {
@@ -99,7 +101,7 @@ def calibrated_bundle(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     if on_fit:
-        on_fit(fit)
+        on_fit(fit, cascade)
     return load_bundle(out)
 
 
@@ -121,33 +123,3 @@ def _put_adapter(adapter: Path, work: Path, before: EarlyExit | None) -> EarlyEx
             f"{adapter / EXIT_FILE} does not say its layer: name exit.layer in the bundle's manifest."
         )
     return EarlyExit(layer=layer)
-
-
-def _fitted(
-    early_exit: EarlyExit,
-    rows: Sequence[LabelledPair],
-    early: NDArray[np.float32],
-    full: NDArray[np.float32],
-    fit: CalibrationFit,
-    max_loss: float,
-) -> EarlyExit:
-    """An exit with calibration, threshold and rule fitted on rows; grades (n, 4) are the exit's and all layers'."""
-    is_defect = np.array([row.label in "CI" for row in rows])
-    raw = [grades[:, 2:].sum(axis=1, dtype=np.float64) for grades in (early, full)]
-    calibration = fit_calibration(raw[0], is_defect)
-    irrelevance = calibration.apply(raw[0])
-    thresholds = np.array(
-        [
-            fit.by_locale[row.locale].threshold if row.locale in fit.by_locale else fit.pooled.threshold
-            for row in rows
-        ]
-    )
-    rule = fit_rule(
-        irrelevance, fit.calibration.apply(raw[1]), thresholds, is_defect, page=early_exit.rule.page
-    )
-    return EarlyExit(
-        layer=early_exit.layer,
-        calibration=calibration,
-        threshold=round(fit_threshold(irrelevance, ~is_defect, max_loss=max_loss), 6),
-        rule=rule,
-    )

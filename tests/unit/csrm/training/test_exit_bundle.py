@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from csrm.bundle import load_bundle
 from csrm.cascade import EVERYTHING
 from csrm.errors import BundleError
+from csrm.evaluation.cascading import CascadeFit
 from csrm.evaluation.grading import grade_rows
 from csrm.model import RelevanceModel
 from csrm.training.bundling import calibrated_bundle
@@ -60,8 +61,17 @@ def clean(start: Path, tmp_path: Path) -> Path:
 
 
 def test_an_exit_is_fitted_beside_the_whole_model(start: Path, clean: Path, tmp_path: Path) -> None:
-    made = calibrated_bundle(start, [clean], tmp_path / "made")
+    told: list[CascadeFit | None] = []
+    made = calibrated_bundle(
+        start, [clean], tmp_path / "made", on_fit=lambda _, cascade: told.append(cascade)
+    )
     fitted = made.manifest.exit
+    assert told[0] is not None and told[0].exit == fitted
+    levels = told[0].levels
+    assert list(levels) == ["fast", "balanced", "full"]
+    assert 0 == levels["fast"].all_layers < levels["balanced"].all_layers < levels["full"].all_layers == 1
+    assert all(0.5 < found.auc < 1 for found in levels.values())
+    assert levels["balanced"].removed >= levels["full"].removed - 0.05
     assert fitted is not None and fitted.layer == 2
     assert fitted.calibration != made.manifest.calibration
     assert 0 < fitted.threshold <= 1
