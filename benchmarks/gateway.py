@@ -208,7 +208,7 @@ async def _no_more(_: bytes) -> bytes | None:
 
 
 def _post(url: str, path: str, body: bytes) -> bytes:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=600)
     with contextlib.closing(connection):
         connection.request("POST", path, body, {"Content-Type": "application/json"})
         return connection.getresponse().read()
@@ -226,7 +226,7 @@ def big_bulk(proxy: Proxy) -> dict[str, Any]:
     watching = threading.Thread(target=watch)
     watching.start()
     try:
-        connection = http.client.HTTPConnection(urlsplit(proxy.url).netloc, timeout=120)
+        connection = http.client.HTTPConnection(urlsplit(proxy.url).netloc, timeout=600)
         with contextlib.closing(connection):
             headers = {"Content-Type": "application/x-ndjson", "Transfer-Encoding": "chunked"}
             lines = (line for _ in range(_BIG_BULK // len(line)))
