@@ -45,6 +45,13 @@ SEARCH: dict[str, Any] = {"query": {"multi_match": {"query": "phone case", "fiel
 NEWEST = list(RELEASES)[-1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test of a session also builds plugins and starts nodes, which takes its time on a busy machine."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(900))
+
+
 def filter_plugin(version: str, folder: Path) -> Path:
     """Build ``plugin/java`` for a version of OpenSearch, in a folder of its own."""
     source = folder / "java"
