@@ -147,13 +147,19 @@ class Benchmark:
             self._say("How threads share the cores")
             model = load(self._weights, self._plan.precisions[-1], None)
             scorer = levels(model, self._layers)[0]
+            products = self._fitting(scorer)
             for threads in sorted({1, max(1, count // 2), count}):
                 torch.set_num_threads(threads)
-                products = min(100, max(self._plan.products))
                 scaling[threads] = measure(scorer, products, 1, seconds=self._plan.seconds / 2).products_per_s
         return advise(
             self.results.rows, scaling, cores=count, budget_ms=budget_ms, on_gpu=self._device == "cuda"
         )
+
+    def _fitting(self, scorer: Scorer) -> int:
+        """Products of a search that is long enough to tell threads apart, and not too long to be tried."""
+        rate = max(row.products_per_s for row in self.results.rows if row.scorer == scorer.name)
+        fit = [n for n in self._plan.products if n <= 100 and n / rate <= 2 * self._plan.seconds]
+        return max(fit, default=min(self._plan.products))
 
     def _ours(self, precision: str, compared: Sequence[Search], logits: Sequence[Scores]) -> None:
         self._say(f"Loading {self._weights.bundle.name} in {precision}")
