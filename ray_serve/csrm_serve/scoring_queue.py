@@ -27,8 +27,9 @@ FIRST_QUERY = ("phone case", ("Silicone case for iPhone 15, black", "Stainless s
 """What a model must judge before its replica takes requests."""
 
 WAY_BACK_S = 0.03
-"""A partial answer is ready so long before its deadline, or a quarter of the time left, whichever is less: it still has
-to reach the caller."""
+WAY_BACK_SHARE = 0.05
+"""A partial answer is ready so long before its deadline, or so large a part of its time, whichever is more, but no more
+than a quarter of it: it still has to reach the caller."""
 
 
 class Model(Protocol):
@@ -119,7 +120,9 @@ class ScoringQueue:
 
     def _put(self, job: ScoringJob) -> Future[Scored]:
         left_s = job.deadline - time.time()
-        way_back_s = min(WAY_BACK_S, max(0.0, left_s) / 4) if job.partial else 0.0
+        way_back_s = (
+            min(max(WAY_BACK_S, WAY_BACK_SHARE * left_s), left_s / 4) if job.partial and left_s > 0 else 0.0
+        )
         turns = _Turns(job, time.monotonic() + left_s - way_back_s)
         self._arrived.put(turns)
         return turns.answer

@@ -141,6 +141,43 @@ def test_work_stops_at_the_deadline(api: httpx.Client) -> None:
     assert time.monotonic() - began < 10  # a thousand long products take far longer
 
 
+def test_a_partial_answer_is_in_time_and_begins_at_the_top(api: httpx.Client) -> None:
+    products = [f"Silicone case number {n} for the iPhone, with a strap" for n in range(1_000)]
+    began = time.monotonic()
+    answer = ask(
+        api,
+        query="iphone case",
+        products=products,
+        deadline_ms=2_000,
+        partial=True,
+        level="full",
+        locale="en",
+    )
+    assert time.monotonic() - began < 4.5
+    assert answer.level == "full"
+    assert answer.scored == len(answer.results) and 0 < answer.scored < 1_000
+    places = [one.index for one in answer.results]
+    assert places == sorted(places) and places[-1] < len(places) + 64
+
+
+def test_a_small_request_does_not_wait_for_a_large_one(relevance: Relevance, api: httpx.Client) -> None:
+    large = {"query": "phone", "products": [f"phone holder {n} for the car" for n in range(1_000)]}
+
+    async def both() -> tuple[float, float]:
+        async with httpx.AsyncClient(base_url=relevance.url, timeout=60) as client:
+            began = time.monotonic()
+            slow = asyncio.create_task(client.post("/v1/relevance", json=large | {"deadline_ms": 20_000}))
+            await asyncio.sleep(0.3)
+            small = await client.post("/v1/relevance", json={"query": "lamp", "products": ["desk lamp"] * 10})
+            assert small.status_code == 200
+            took = time.monotonic() - began
+            await slow
+            return took, time.monotonic() - began
+
+    small_s, large_s = asyncio.run(both())
+    assert small_s < large_s / 2
+
+
 def test_too_much_at_once_is_refused_and_passes(relevance: Relevance, api: httpx.Client) -> None:
     """More requests than may wait: some are answered, the rest hear 503 with Retry-After or 504, none hangs."""
     body = {"query": "case", "products": [f"case number {n}" for n in range(100)], "deadline_ms": 2_500}

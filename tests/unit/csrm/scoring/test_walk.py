@@ -31,20 +31,24 @@ class SlowEngine(Engine[int]):
         self.exit_layer = exit_layer
         self.order: list[int] = []
 
+    def _take(self, token_layers: int) -> None:
+        if self.seconds:  # no sleep of nothing: it lets every other process have its turn
+            time.sleep(self.seconds * token_layers)
+
     def _run_prefix(self, ids: Tensor) -> int:
         return 0
 
     def _run_products(self, state: int, ids: Tensor, last: Tensor) -> Tensor:
-        time.sleep(self.seconds * ids.numel() * self.layers)
+        self._take(ids.numel() * self.layers)
         self.order += ids[:, 0].tolist()
         return ids[:, :1].float().expand(-1, 2)
 
     def _run_first(self, state: int, ids: Tensor, last: Tensor, keep: bool) -> tuple[Tensor, Any]:
-        time.sleep(self.seconds * ids.numel() * (self.exit_layer or 0))
+        self._take(ids.numel() * (self.exit_layer or 0))
         return ids[:, :1].float().expand(-1, 4), ids[..., None].float()
 
     def _run_rest(self, state: int, residual: Tensor, last: Tensor) -> Tensor:
-        time.sleep(self.seconds * residual[..., 0].numel() * (self.layers - (self.exit_layer or 0)))
+        self._take(residual[..., 0].numel() * (self.layers - (self.exit_layer or 0)))
         self.order += residual[:, 0, 0].int().tolist()
         return residual[:, :1, 0].expand(-1, 2)
 
@@ -73,22 +77,33 @@ def test_a_partial_walk_ends_in_time_with_the_first_products(known: bool) -> Non
 
 
 def test_first_layers_come_before_any_later_ones() -> None:
-    engine = SlowEngine(seconds=1e-5, exit_layer=1)  # 64 ms through the first layer, 192 ms through the rest
+    engine = SlowEngine(seconds=1e-5, exit_layer=1)  # 192 ms through the first layer, 576 ms through the rest
     through(walk(engine, [1], products(64)))
     found = through(
         walk(
             engine,
             [1],
-            products(400),
-            early=range(400),
-            go_on=lambda early: range(400),
-            clock=in_time(0.16, engine),
+            products(1_200),
+            early=range(1_200),
+            go_on=lambda early: range(1_200),
+            clock=in_time(0.6, engine),
         )
     )
     assert not np.isnan(found.early).any()
     deep = np.flatnonzero(~np.isnan(found.full[:, 0]))
-    assert 0 < len(deep) < 400
+    assert 0 < len(deep) < 1_200
     assert deep.max() < len(deep) + NEIGHBOURS
+
+
+def test_a_machine_that_slows_down_makes_nothing_late() -> None:
+    engine = SlowEngine(seconds=5e-5)  # 0.2 s a batch
+    through(walk(engine, [1], products(64)))
+    engine.seconds *= 1.4
+    began = time.monotonic()
+    found = through(walk(engine, [1], products(1_000), clock=in_time(1.0, engine)))
+    assert time.monotonic() - began < 1.06
+    judged = np.flatnonzero(~np.isnan(found.full[:, 0]))
+    assert len(judged) * 16 * 4 * engine.seconds > 0.5, "half of the time at least is used"
 
 
 def test_without_partial_it_is_all_or_nothing() -> None:
