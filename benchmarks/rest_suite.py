@@ -272,6 +272,8 @@ def compare(tests: RestTests, node: str, gateway: str, *, tell: bool = False) ->
             report.passed[way] += not through.failures
             if found := _lasting(case, tests, servers["direct"], direct, servers[way], through):
                 report.differing[f"{case.name} ({way})"] = found
+                if tell:
+                    sys.stderr.write(f"{case.name} ({way}) differs: {found}\n")
     for server in servers.values():
         server.close()
     return report

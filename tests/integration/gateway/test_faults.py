@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from csrm_opensearch.profiles import BreakerSettings
 from csrm_opensearch.testing import OpenSearchNode
 from tests.integration.gateway.conftest import SHOP, settings
 from tests.integration.gateway.running import Answer, Wire, call, running_gateway
@@ -78,7 +79,8 @@ def test_a_newer_service_may_say_more(gateway: str, service: WordService) -> Non
 def hasty(opensearch: OpenSearchNode, shop: str, service: WordService) -> Iterator[str]:
     """A gateway with a second a search, and one search at a time that may wait for judgments."""
     told = settings(opensearch.url, service.url, time_budget_ms=1_000)
-    relevance = told.relevance.model_copy(update={"max_in_flight": 1})
+    breaker = BreakerSettings(failures=3, cooldown_ms=60_000)  # does not probe while a busy machine thinks
+    relevance = told.relevance.model_copy(update={"max_in_flight": 1, "breaker": breaker})
     with running_gateway(told.model_copy(update={"relevance": relevance})) as url:
         yield url
 
@@ -133,8 +135,12 @@ def test_the_breaker_opens_then_probes_and_closes(gateway: str, service: WordSer
 
 def test_a_slow_service_opens_the_breaker_too(hasty: str, service: WordService) -> None:
     service.delay = 5.0
-    reasons = [search(hasty, case()).csrm.partition("reason=")[2] for _ in range(4)]
-    assert reasons == ["deadline"] * 3 + ["breaker-open"]
+    reasons: list[str] = []
+    while "breaker-open" not in reasons:  # on a busy machine OpenSearch alone may use up the time
+        assert len(reasons) < 12
+        reasons.append(search(hasty, case()).csrm.partition("reason=")[2])
+    assert set(reasons[:-1]) == {"deadline"}
+    assert len(service.asked) == 3
 
 
 def test_the_service_may_come_later(opensearch: OpenSearchNode, shop: str) -> None:
