@@ -56,6 +56,10 @@ integration: $(STAMP) browser ## the OpenSearch side against a real node
 e2e: $(STAMP) ## OpenSearch, Ray Serve, gateway and the real model together
 	@$(PYTEST) tests/e2e
 
+.PHONY: model
+model: $(STAMP) ## the shipped model trained anew, into build/model (DATA=folder with the labelled rows)
+	@scripts/model $(DATA)
+
 .PHONY: bench-gateway
 bench-gateway: $(STAMP) ## what the gateway costs, beside OpenSearch alone and nginx (figures: build/bench/gateway.json)
 	@mkdir -p build/bench

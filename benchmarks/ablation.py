@@ -2,7 +2,7 @@
 
     python -m benchmarks.ablation prepare --data DIR... --out build/ablation/prepared.pkl.xz
     python -m benchmarks.ablation run build/ablation/prepared.pkl.xz benchmarks/ablation.yaml --out build/ablation
-    python -m benchmarks.ablation table build/ablation
+    python -m benchmarks.ablation table build/ablation/prepared.pkl.xz build/ablation relevance translation sd1
 
 The first needs no GPU and reads the rows, finds their knowledge and encodes them, so that the second needs nothing
 but the weights and can be carried to a machine with a GPU. Each variant's grades of the dev rows and of the rows held
@@ -60,6 +60,8 @@ DEV = tuple(
     [f"esci_native_dev/{locale}.jsonl" for locale in ("es", "ja")]
     + [f"esci_xl_dev/{locale}.jsonl" for locale in ("en", *MARKETS)]
 )
+NATIVE = 276
+"""So many of the dev rows, the first, are native."""
 TEXT = (*PARALLEL, "google_taxonomy/google_taxonomy_wide.csv.gz", "parallel.jsonl")
 HELD_OUT_FOLDS = 8
 """One query in eight is held out where a variant says so: more rows to choose by than the dev sets have."""
@@ -351,6 +353,41 @@ def _one(variant: Variant, trainer: Any, prepared: Prepared, out: Path, worker: 
     return _figures(prepared, result)
 
 
+def table(prepared: Path, out: Path, chain: Sequence[str]) -> str:
+    """A markdown table of the results in a folder, in the order of ``chain``, each beside the one before it.
+
+    Dev rows as they are served without knowledge; intervals are 95 % over queries, of the difference paired.
+    """
+    from csrm.evaluation.compare import compare
+    from csrm.evaluation.report import report
+
+    with lzma.open(prepared, "rb") as file:
+        rows: Prepared = pickle.load(file)
+    native = [i for i, row in enumerate(rows.dev) if i < NATIVE]
+    parts = {"native": native, "translated": list(range(len(native), len(rows.dev)))}
+    lines = ["| variant | " + " | ".join(f"{name} AUC, and less the one above" for name in parts) + " |"]
+    lines.append("|" + "---|" * (len(parts) + 1))
+    before: Any = None
+    for name in chain:
+        grades = np.load(out / f"{name}.npz")["dev_none"]
+        cells = []
+        for places in parts.values():
+            part = [rows.dev[i] for i in places]
+            cell = _with_interval(report(part, grades[places])["auc_es"])
+            if before is not None:
+                difference = compare(part, grades[places], before[places])["auc_es"]["difference"]
+                cell += f"; {_with_interval(difference, sign='+')}"
+            cells.append(cell)
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        before = grades
+    return "\n".join(lines)
+
+
+def _with_interval(figure: dict[str, Any], sign: str = "") -> str:
+    low, high = figure["ci95"]
+    return f"{figure['value']:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
 def _figures(prepared: Prepared, result: dict[str, Any]) -> str:
     """ROC-AUC of E and S against C and I: native and translated dev rows, held-out rows by source."""
     from sklearn.metrics import roc_auc_score
@@ -363,7 +400,7 @@ def _figures(prepared: Prepared, result: dict[str, Any]) -> str:
             else float("nan")
         )
 
-    native = np.arange(len(prepared.dev)) < 276
+    native = np.arange(len(prepared.dev)) < NATIVE
     labels = np.array([row.label for row in prepared.dev])
     parts = []
     for key in sorted(result):
@@ -398,9 +435,15 @@ def main() -> None:
     second.add_argument("--base", default=None, help="folder of the base weights")
     second.add_argument("--minutes", type=float, default=600.0, help="start no variant after that long")
     second.add_argument("--worker", default="0/1", help="which of how many processes that share the teachers")
+    third = commands.add_parser("table")
+    third.add_argument("prepared", type=Path)
+    third.add_argument("out", type=Path)
+    third.add_argument("chain", nargs="+", help="names of variants, each compared with the one before it")
     arguments = parser.parse_args()
     if arguments.command == "prepare":
         prepare(arguments.data, arguments.out, arguments.limit)
+    elif arguments.command == "table":
+        say(table(arguments.prepared, arguments.out, arguments.chain))
     else:
         number, of = map(int, arguments.worker.split("/"))
         run(

@@ -44,6 +44,8 @@ COMMANDS = {
     "knowledge": Row("csrm_cli.commands.knowledge:app", "Check and build what the model is told of queries."),
     "data": Row("csrm_cli.commands.data:app", "Make and check labelled rows."),
     "train": Row("csrm_cli.commands.train:train", "Train a relevance model by a recipe."),
+    "average": Row("csrm_cli.commands.average:average", "Make one adapter of several."),
+    "fit-exit": Row("csrm_cli.commands.fit_exit:fit_exit", "Give a trained adapter an early exit."),
     "evaluate": Row("csrm_cli.commands.evaluate:evaluate", "Measure a bundle on labelled pairs."),
     "calibrate": Row(
         "csrm_cli.commands.calibrate:calibrate", "Fit calibration and thresholds on a clean dev set."

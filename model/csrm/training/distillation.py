@@ -50,9 +50,14 @@ def teach(
     dev: Dev | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Train from the untouched base through all lessons; rows that have no label are left out."""
+    """Train from the untouched base through all lessons; rows that have no label are left out.
+
+    The adapter as it is after an earlier lesson is kept in a folder of the stage's name.
+    """
     trainer.reset()
-    for lesson in lessons:
+    for number, lesson in enumerate(lessons):
+        if number > 0:
+            trainer.save(run / lessons[number - 1].stage.name)
         labelled = [example for example in lesson.examples if sum(example.target) < 3.5]
         trainer.fit(lesson.stage, labelled, lesson.translations, run, dev=dev, on_step=on_step)
 
@@ -91,7 +96,8 @@ def refined(
         teachers = [folder / f"teacher-{fold + 1}" for fold in range(settings.folds)]
         for fold, teacher in enumerate(teachers):
             if fold % worker[1] == worker[0] and not (teacher / _DONE).is_file():
-                _train_teacher(trainer, current, folds == fold, dev, teacher, on_step=on_step)
+                lesson_plan = _shortened(current, settings.epochs)
+                _train_teacher(trainer, lesson_plan, folds == fold, dev, teacher, on_step=on_step)
         for fold, teacher in enumerate(teachers):
             while not (teacher / _DONE).is_file():
                 time.sleep(0.5)
@@ -101,7 +107,7 @@ def refined(
         auc = dev.auc(on_dev)
         targets = mixed(given, found, settings.weight)
         if parallel.number() == 0:
-            _report(rows, given, targets, auc, folder)
+            _report(rows, given, found, auc, folder)
         log.info("round %d: the teachers' mean has a dev ROC-AUC of %.4f", number, auc)
         if best is not None and auc <= best[0]:
             break
@@ -146,6 +152,15 @@ def _train_teacher(
     parallel.wait()
 
 
+def _shortened(lessons: Sequence[Lesson], epochs: int | None) -> list[Lesson]:
+    if epochs is None:
+        return list(lessons)
+    return [
+        dataclasses.replace(lesson, stage=lesson.stage.model_copy(update={"epochs": epochs}))
+        for lesson in lessons
+    ]
+
+
 def _without(lessons: Sequence[Lesson], unseen: NDArray[np.bool_]) -> list[Lesson]:
     kept, start = [], 0
     for lesson in lessons:
@@ -188,28 +203,28 @@ def folds_of(rows: Sequence[TrainingRow], folds: int) -> NDArray[np.int64]:
 def _report(
     rows: Sequence[TrainingRow],
     given: NDArray[np.float32],
-    targets: NDArray[np.float32],
+    found: NDArray[np.float32],
     auc: float,
     folder: Path,
 ) -> None:
-    """What the round changed: how many labels, from what to what, and the surest examples."""
+    """Where the teachers' likeliest grade is not the given one: how often, which for which, the surest examples."""
     single = given.sum(axis=1) < 1.5
-    before, after = given.argmax(axis=1), targets.argmax(axis=1)
-    changed = np.flatnonzero(single & (before != after)).tolist()
-    kinds = Counter(f"{rows[i].label_by} {GRADES[before[i]]} -> {GRADES[after[i]]}" for i in changed)
-    surest = sorted(changed, key=lambda i: -float(targets[i].max()))[:_EXAMPLES]
+    before, after = given.argmax(axis=1), found.argmax(axis=1)
+    other = np.flatnonzero(single & (before != after)).tolist()
+    kinds = Counter(f"{rows[i].label_by} {GRADES[before[i]]} -> {GRADES[after[i]]}" for i in other)
+    surest = sorted(other, key=lambda i: -float(found[i].max()))[:_EXAMPLES]
     content = {
         "dev_auc_es": round(auc, 4),
         "labelled": int(single.sum()),
-        "changed": len(changed),
-        "changed_share": round(len(changed) / max(1, int(single.sum())), 4),
+        "graded_otherwise": len(other),
+        "graded_otherwise_share": round(len(other) / max(1, int(single.sum())), 4),
         "kinds": dict(kinds.most_common()),
         "examples": [
             {
                 "query": rows[i].query,
                 "title": rows[i].title,
                 "given": rows[i].label,
-                "refined": {g: round(float(p), 3) for g, p in zip(GRADES, targets[i], strict=True)},
+                "teachers": {g: round(float(p), 3) for g, p in zip(GRADES, found[i], strict=True)},
             }
             for i in surest
         ],

@@ -82,6 +82,11 @@ class DistillationSettings(_Settings):
 
     folds: int = Field(default=4, ge=2)
     rounds: int = Field(default=2, ge=1)
+    epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Of a teacher in each stage; the stage's own where null. Fewer learn fewer wrong labels by heart.",
+    )
     weight: float = Field(
         default=0.5, gt=0, le=1, description="Weight of the teachers' grades beside the given label."
     )

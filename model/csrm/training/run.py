@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import platform
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -92,6 +93,69 @@ def train(
     if parallel.number() == 0:
         record.plot(run)
     return trainer.save(run)
+
+
+def fit_exit(
+    adapter: Path, bundle: str | Path, data: Sequence[Path], layer: int, limit: int, *, seed: int = 20260917
+) -> int:
+    """Write the head of an early exit beside a trained adapter.
+
+    Args:
+        adapter: folder of the adapter.
+        bundle: whose base, prompt and knowledge it is for.
+        data: files of rows that are not dev rows; every other row sees the knowledge that it would be served with.
+        layer: how many layers run before the exit.
+        limit: most rows, drawn at random.
+        seed: of the draw.
+
+    Returns:
+        How many rows it was fitted on.
+
+    Raises:
+        InputError: a file is missing or wrong, the adapter does not fit, or the base has no such layer.
+        MissingExtraError: the ``train`` extra is not installed.
+    """
+    try:
+        from csrm.bundle import load_bundle
+        from csrm.evaluation.grading import bundle_knowledge
+        from csrm.training import exiting, relevance
+        from csrm.training.recipe import DataSource, LoraSettings
+        from csrm.training.trainer import Trainer
+    except ImportError as error:
+        raise MissingExtraError(error.name or "torch", "train") from error
+
+    try:
+        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        lora = LoraSettings(rank=config["r"], alpha=config["lora_alpha"])
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{adapter} holds no adapter: {error}") from error
+    found = load_bundle(bundle)
+    manifest = found.manifest
+    rows = deduplicated([row for path in data for row in read_pairs(path, TrainingRow)])
+    random.Random(seed).shuffle(rows)
+    rows = rows[:limit]
+    source = DataSource(path=Path("as given"))
+    trainer = Trainer(
+        Recipe(
+            name=manifest.name,
+            base=manifest.base,
+            lora=lora,
+            prompt=manifest.prompt,
+            limits=manifest.limits,
+            stages=[Stage(name="as given", sources=[source])],
+            dev=[source.path],
+        )
+    )
+    base: Any = trainer.model.get_base_model()
+    layers = int(base.config.num_hidden_layers)
+    if layer >= layers:
+        raise InputError(f"An exit after {layer} layers is none: the base has {layers} layers.")
+    trainer.load(adapter)
+    ask = bundle_knowledge(found)
+    lines = [ask(row.query, row.locale) if ask and i % 2 else () for i, row in enumerate(rows)]
+    heads = exiting.fit_exits(trainer, relevance.encode(rows, lines, trainer.encoder), [layer])
+    exiting.save_exit(heads[layer], adapter, layer)
+    return len(rows)
 
 
 def _lesson(

@@ -18,8 +18,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
@@ -249,6 +257,44 @@ class Trainer:
             if early is not None and exit_logits is not None:
                 early[rows] = exit_logits.softmax(-1).cpu().numpy()
         return full, early
+
+    @torch.no_grad()
+    def states(
+        self, examples: Sequence[relevance.Example], layers: Sequence[int]
+    ) -> tuple[NDArray[np.float32], dict[int, NDArray[np.float32]]]:
+        """Grade probabilities (n, 4), and the residual streams (n, hidden) of the last tokens after some layers."""
+        grades = np.empty((len(examples), 4), dtype=np.float32)
+        found = {
+            layer: np.empty((len(examples), self.label_rows.shape[1]), dtype=np.float32) for layer in layers
+        }
+        for rows in batches([len(example.ids) for example in examples], self.recipe.batch_tokens):
+            ids, last, _ = (t.to(self.device) for t in relevance.padded([examples[i] for i in rows]))
+            seen: dict[int, Tensor] = {}
+
+            def tap(
+                layer: int, residual: Tensor, last: Tensor = last, seen: dict[int, Tensor] = seen
+            ) -> None:
+                if layer in found:
+                    seen[layer] = residual[torch.arange(len(last), device=self.device), last]
+
+            grades[rows] = (self._forward(ids, last, tap) @ self.label_rows.T).softmax(-1).cpu().numpy()
+            for layer, residual in seen.items():
+                found[layer][rows] = residual.float().cpu().numpy()
+        return grades, found
+
+    def load(self, adapter: Path) -> None:
+        """Take the weights of an adapter of the recipe's rank.
+
+        Raises:
+            InputError: the folder holds no such adapter.
+        """
+        try:
+            state = load_file(adapter / "adapter_model.safetensors")
+            result: Any = set_peft_model_state_dict(self.model, state)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise InputError(f"{adapter} holds no adapter that fits: {error}") from error
+        if result.unexpected_keys:
+            raise InputError(f"{adapter} adapts what this base has not, e.g. {result.unexpected_keys[0]}.")
 
     def save(self, run: Path) -> Path:
         """Write the adapter in bf16, as peft reads it, and the exit's head beside it; says where the adapter is."""

@@ -1,0 +1,97 @@
+"""One adapter from several: the weighted mean of what they change, at a rank that still fits a bundle.
+
+Models tuned from one base on different data average well (model soups, arXiv 2203.05482). LoRA factors cannot be
+averaged themselves, their products can; the mean is brought back to a low rank by its singular value decomposition.
+Knows adapters on disk; knows no model and no data.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from csrm.errors import InputError
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+
+Factors = dict[str, tuple[Tensor, Tensor]]
+"""(up scaled (out, r), down (r, in)) of each adapted matrix, by the name of its ``lora_A``."""
+
+
+def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
+    """Write the weighted mean of some adapters.
+
+    Args:
+        adapters: folders as peft writes them, with their weights; the weights need not sum to one.
+        out: folder of the new adapter; must not exist.
+        rank: of the new adapter.
+
+    Returns:
+        The largest share of a matrix's squared change that the rank could not hold.
+
+    Raises:
+        InputError: an adapter is missing or broken, is no LoRA, or adapts other matrices than the first.
+    """
+    if out.exists():
+        raise InputError(f"{out} exists already: choose a new folder.")
+    if not adapters or not all(math.isfinite(weight) for weight in adapters.values()):
+        raise InputError("Name at least one adapter, each with a number as its weight.")
+    read = [(weight, *_read(folder)) for folder, weight in adapters.items()]
+    first, config = read[0][1], read[0][2]
+    for folder, (_, factors, _) in zip(adapters, read, strict=True):
+        if factors.keys() != first.keys():
+            raise InputError(f"{folder} adapts other matrices than {next(iter(adapters))}.")
+    lost, state = 0.0, {}
+    for name in first:
+        up = torch.cat([weight * factors[name][0] for weight, factors, _ in read], dim=1)
+        down = torch.cat([factors[name][1] for _, factors, _ in read])
+        new_up, new_down, share = _at_rank(up, down, rank)
+        lost = max(lost, share)
+        state[name] = new_down.to(torch.bfloat16).contiguous()
+        state[name.replace("lora_A", "lora_B")] = new_up.to(torch.bfloat16).contiguous()
+    out.mkdir(parents=True)
+    save_file(state, out / WEIGHTS, metadata={"format": "pt"})
+    (out / CONFIG).write_text(json.dumps(config | {"r": rank, "lora_alpha": rank}, indent=2) + "\n", "utf-8")
+    return lost
+
+
+def _read(folder: Path) -> tuple[Factors, dict[str, Any]]:
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS)
+        if config["peft_type"] != "LORA" or config.get("rank_pattern") or config.get("use_rslora"):
+            raise InputError(f"{folder} is no plain LoRA adapter.")
+        scale = config["lora_alpha"] / config["r"]
+        factors = {
+            name: (scale * tensors[name.replace("lora_A", "lora_B")].float(), down.float())
+            for name, down in tensors.items()
+            if "lora_A" in name
+        }
+    except (OSError, KeyError, TypeError, json.JSONDecodeError, SafetensorError) as error:
+        raise InputError(f"{folder} is no adapter that can be read: {error}") from error
+    if not factors:
+        raise InputError(f"{folder} holds no LoRA weights.")
+    return factors, config
+
+
+def _at_rank(up: Tensor, down: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
+    """Factors of the best approximation of ``up @ down`` at a rank, and the share of its square that is lost."""
+    left, left_small = torch.linalg.qr(up)
+    right, right_small = torch.linalg.qr(down.T)
+    u, s, v = torch.linalg.svd(left_small @ right_small.T)
+    root = s[:rank].sqrt()
+    lost = float((s[rank:] ** 2).sum() / (s**2).sum().clamp_min(1e-30))
+    new_up, new_down = (left @ u[:, :rank]) * root, root[:, None] * (v[:rank] @ right.T)
+    if len(root) < rank:  # the factors together have fewer columns than the rank asked for
+        new_up = torch.nn.functional.pad(new_up, (0, rank - len(root)))
+        new_down = torch.nn.functional.pad(new_down, (0, 0, 0, rank - len(root)))
+    return new_up, new_down, lost

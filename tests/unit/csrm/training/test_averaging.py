@@ -1,0 +1,64 @@
+"""Averaged adapters: the mean of what they change, at a rank."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from csrm.errors import InputError
+from csrm.training.averaging import CONFIG, WEIGHTS, average
+
+
+def write(folder: Path, rank: int, alpha: int, seed: int, *, name: str = "q_proj") -> torch.Tensor:
+    """An adapter of one matrix (12, 8); returns what it changes."""
+    chance = torch.Generator().manual_seed(seed)
+    up = torch.randn(12, rank, generator=chance).bfloat16()
+    down = torch.randn(rank, 8, generator=chance).bfloat16()
+    folder.mkdir()
+    save_file({f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}, folder / WEIGHTS)
+    (folder / CONFIG).write_text(
+        json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "bias": "none"})
+    )
+    return alpha / rank * up.float() @ down.float()
+
+
+def change(folder: Path) -> torch.Tensor:
+    config = json.loads((folder / CONFIG).read_text())
+    tensors = load_file(folder / WEIGHTS)
+    scale = config["lora_alpha"] / config["r"]
+    return scale * tensors["q_proj.lora_B.weight"].float() @ tensors["q_proj.lora_A.weight"].float()
+
+
+def test_the_mean_of_the_changes_at_a_rank_that_holds_it(tmp_path: Path) -> None:
+    a, b = write(tmp_path / "a", 2, 4, 1), write(tmp_path / "b", 4, 4, 2)
+    lost = average({tmp_path / "a": 0.75, tmp_path / "b": 0.25}, tmp_path / "mean", rank=8)
+    mean = 0.75 * a + 0.25 * b
+    assert lost < 1e-6
+    assert (change(tmp_path / "mean") - mean).norm() < 0.02 * mean.norm()  # written in bf16
+    assert json.loads((tmp_path / "mean" / CONFIG).read_text())["bias"] == "none"
+
+
+def test_what_a_small_rank_cannot_hold_is_said(tmp_path: Path) -> None:
+    mean = 0.5 * write(tmp_path / "a", 4, 4, 1) + 0.5 * write(tmp_path / "b", 4, 4, 2)
+    lost = average({tmp_path / "a": 0.5, tmp_path / "b": 0.5}, tmp_path / "mean", rank=2)
+    found = float((change(tmp_path / "mean") - mean).norm() ** 2 / mean.norm() ** 2)
+    assert found == pytest.approx(lost, rel=0.05)
+    assert 0 < lost < 1
+
+
+def test_bad_adapters_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "a", 2, 4, 1)
+    write(tmp_path / "other", 2, 4, 2, name="k_proj")
+    with pytest.raises(InputError, match="other adapts other matrices than"):
+        average({tmp_path / "a": 1.0, tmp_path / "other": 1.0}, tmp_path / "mean", rank=2)
+    with pytest.raises(InputError, match="missing is no adapter that can be read"):
+        average({tmp_path / "missing": 1.0}, tmp_path / "mean", rank=2)
+    with pytest.raises(InputError, match="a number as its weight"):
+        average({tmp_path / "a": float("nan")}, tmp_path / "mean", rank=2)
+    assert not (tmp_path / "mean").exists()
+    with pytest.raises(InputError, match="exists already"):
+        average({tmp_path / "a": 1.0}, tmp_path / "a", rank=2)
