@@ -44,6 +44,10 @@ class Graded:
     def scored(self) -> NDArray[np.bool_]:
         return ~np.isnan(self.grades[:, 0])
 
+    def at(self, places: Sequence[int]) -> Graded:
+        """The grades of these places, in this order."""
+        return Graded(self.grades[places], self.full[places], self.settled[places])
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -278,6 +282,20 @@ class RelevanceModel:
         for index, product in enumerate(products):
             if not product.strip():
                 raise InputError(f"products[{index}]: empty")
+        place_of = {product: place for place, product in enumerate(dict.fromkeys(products))}
+        if len(place_of) < len(products):  # the same text is judged once, and everywhere alike
+            graded = yield from self.grading(
+                query,
+                list(place_of),
+                locale=locale,
+                knowledge=knowledge,
+                level=level,
+                threshold=threshold,
+                deadline=deadline,
+                partial=partial,
+                timings=timings,
+            )
+            return graded.at([place_of[product] for product in products])
         started = time.perf_counter()
         level = self.level(level)
         limit = self.threshold(locale, level) if threshold is None else threshold

@@ -71,7 +71,8 @@ def test_a_judgment_does_not_depend_on_the_products_beside_it(api: httpx.Client)
 
 
 def test_explain_tells_where_the_time_went(api: httpx.Client) -> None:
-    answer = ask(api, query="iphone 15 case", products=["case"], explain=True)
+    # A product that nobody judged before: what is remembered is not tokenised again.
+    answer = ask(api, query="iphone 15 case", products=[f"case {time.time_ns()}"], explain=True)
     assert answer.timings_ms is not None and answer.knowledge is not None
     assert {"knowledge", "queue", "tokenise", "prefix", "products", "total"} <= set(answer.timings_ms)
     assert answer.timings_ms["total"] >= answer.timings_ms["products"]
@@ -162,20 +163,21 @@ def test_a_partial_answer_is_in_time_and_begins_at_the_top(api: httpx.Client) ->
 
 def test_a_small_request_does_not_wait_for_a_large_one(relevance: Relevance, api: httpx.Client) -> None:
     large = {"query": "phone", "products": [f"phone holder {n} for the car" for n in range(1_000)]}
+    little = {"query": "lamp", "products": [f"desk lamp {n}" for n in range(10)]}
 
     async def both() -> tuple[float, float]:
         async with httpx.AsyncClient(base_url=relevance.url, timeout=60) as client:
             began = time.monotonic()
             slow = asyncio.create_task(client.post("/v1/relevance", json=large | {"deadline_ms": 20_000}))
             await asyncio.sleep(0.3)
-            small = await client.post("/v1/relevance", json={"query": "lamp", "products": ["desk lamp"] * 10})
+            small = await client.post("/v1/relevance", json=little)
             assert small.status_code == 200
             took = time.monotonic() - began
             await slow
             return took, time.monotonic() - began
 
     small_s, large_s = asyncio.run(both())
-    assert small_s < large_s / 2
+    assert small_s < 0.75 * large_s  # in the order of arrival it would be after it
 
 
 def test_too_much_at_once_is_refused_and_passes(relevance: Relevance, api: httpx.Client) -> None:

@@ -18,6 +18,7 @@ from csrm_opensearch.native.road import MARK
 
 ML = "/_plugins/_ml"
 _DEFAULT_PIPELINE = "index.search.default_pipeline"
+_FORGET_TIMEOUT_S = 15.0
 _DEPLOY_TIMEOUT_S = 60.0
 _FIRST_TIMEOUT_S = 30.0
 
@@ -133,8 +134,19 @@ def delete_model(client: OpenSearch, model_id: str) -> None:
 
 
 def delete_connector(client: OpenSearch, connector_id: str) -> None:
-    """Delete it; no model may use it any more."""
-    client.transport.perform_request("DELETE", f"{ML}/connectors/{connector_id}")
+    """Delete it; no model may use it any more.
+
+    A model that was deleted a moment ago still counts (409) until ml-commons' index is refreshed.
+    """
+    deadline = time.monotonic() + _FORGET_TIMEOUT_S
+    while True:
+        try:
+            client.transport.perform_request("DELETE", f"{ML}/connectors/{connector_id}")
+            return
+        except TransportError as error:
+            if error.status_code != 409 or time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 def default_pipelines(client: OpenSearch, index: str = "_all") -> dict[str, str]:

@@ -391,7 +391,7 @@ def test_a_page_is_emptied_only_where_the_profile_allows_it(
 
 def test_a_search_that_ran_out_of_time_is_said_to_have(opensearch: OpenSearchNode, gateway: str) -> None:
     """What OpenSearch found until then is judged like any other window."""
-    slow = {"script": {"script": "int n = 0; for (int i = 0; i < 200000; ++i) { n += i % 7; } return n >= 0"}}
+    slow = {"script": {"script": "int n = 0; for (int i = 0; i < 900000; ++i) { n += i % 7; } return n >= 0"}}
     query = {"bool": {"must": [QUERY], "filter": [slow]}}
     answer = search(gateway, {"query": query, "timeout": "1ms"})
     assert answer.json["timed_out"] is True

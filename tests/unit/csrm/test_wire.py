@@ -90,6 +90,8 @@ def test_fields_of_the_wire_are_pinned() -> None:
         "locale",
         "threshold",
         "deadline_ms",
+        "level",
+        "partial",
         "explain",
     ]
     assert list(RelevanceResponse.model_fields) == [
@@ -98,6 +100,9 @@ def test_fields_of_the_wire_are_pinned() -> None:
         "threshold",
         "knowledge_version",
         "results",
+        "level",
+        "scored",
+        "all_layers",
         "knowledge",
         "timings_ms",
     ]
