@@ -55,8 +55,19 @@ def test_explain_tells_the_knowledge_and_where_the_time_went(client: TestClient,
 
 
 def test_a_failing_retriever_costs_knowledge_and_no_answer(
-    client: TestClient, model: WordModel, retriever: OneFact, caplog: pytest.LogCaptureFixture
+    client: TestClient,
+    model: WordModel,
+    retriever: OneFact,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for name in (
+        "ray",
+        "ray.serve",
+        "ray.serve.csrm",
+    ):  # other tests' libraries silence the loggers there are
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     retriever.failure = RuntimeError("the snapshot is gone")
     with caplog.at_level(logging.INFO, logger="ray.serve.csrm"):
         body = ask(client, explain=True)
