@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -62,10 +61,3 @@ def _head(residual: NDArray[np.float32], grades: NDArray[np.float32], trainer: T
 
     optimiser.step(value)  # type: ignore[no-untyped-call]
     return ExitHead(norm, rows.detach())
-
-
-def save_exit(head: ExitHead, adapter: Path, layer: int) -> None:
-    """Put a head beside an adapter, where ``csrm calibrate`` finds it."""
-    from csrm.bundle import EXIT_FILE
-
-    head.save(adapter / EXIT_FILE, layer)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from csrm.bundle import EXIT_FILE
 from csrm.scoring.gemma3 import rms_norm
 
 
@@ -32,11 +33,11 @@ class ExitHead(nn.Module):
         """Logits (n, 4) of residual streams (n, hidden)."""
         return rms_norm(residual.float(), self.norm, epsilon) @ self.rows.T
 
-    def save(self, path: Path, layer: int) -> None:
-        """Write the head as the scoring engine reads it: ``norm`` and ``rows`` in fp32, and the layers before it."""
+    def save(self, adapter: Path, layer: int) -> None:
+        """Write the head beside its adapter as the scoring engine reads it: in fp32, with the layers before it."""
         save_file(
             {"norm": self.norm.detach().cpu().contiguous(), "rows": self.rows.detach().cpu().contiguous()},
-            path,
+            adapter / EXIT_FILE,
             metadata={"layer": str(layer)},
         )
 
@@ -54,10 +55,10 @@ class Annotators(nn.Module):
 
     def forward(self, names: Sequence[str]) -> Tensor:
         """Offsets (n, 4) of the annotators of some rows; an unknown one leans like a human."""
-        places = torch.tensor([self.names.index(name) if name in self.names else -1 for name in names])
-        known = (places >= 0).to(self.offsets.device)
-        return (
-            self.offsets[places.clamp_min(0).to(self.offsets.device)] * known[:, None]
-            if self.names
-            else (torch.zeros(len(names), 4, device=self.offsets.device))
+        if not self.names:
+            return torch.zeros(len(names), 4, device=self.offsets.device)
+        places = torch.tensor(
+            [self.names.index(name) if name in self.names else -1 for name in names],
+            device=self.offsets.device,
         )
+        return self.offsets[places.clamp_min(0)] * (places >= 0)[:, None]

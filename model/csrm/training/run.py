@@ -154,7 +154,7 @@ def fit_exit(
     ask = bundle_knowledge(found)
     lines = [ask(row.query, row.locale) if ask and i % 2 else () for i, row in enumerate(rows)]
     heads = exiting.fit_exits(trainer, relevance.encode(rows, lines, trainer.encoder), [layer])
-    exiting.save_exit(heads[layer], adapter, layer)
+    heads[layer].save(adapter, layer)
     return len(rows)
 
 

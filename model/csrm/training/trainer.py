@@ -33,7 +33,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from csrm.bundle import EXIT_FILE
 from csrm.errors import BaseModelError, CsrmError, InputError
 from csrm.prompt import GRADES, PromptEncoder
 from csrm.scoring.base import prepare_base
@@ -269,15 +268,8 @@ class Trainer:
         }
         for rows in batches([len(example.ids) for example in examples], self.recipe.batch_tokens):
             ids, last, _ = (t.to(self.device) for t in relevance.padded([examples[i] for i in rows]))
-            seen: dict[int, Tensor] = {}
-
-            def tap(
-                layer: int, residual: Tensor, last: Tensor = last, seen: dict[int, Tensor] = seen
-            ) -> None:
-                if layer in found:
-                    seen[layer] = residual[torch.arange(len(last), device=self.device), last]
-
-            grades[rows] = (self._forward(ids, last, tap) @ self.label_rows.T).softmax(-1).cpu().numpy()
+            hidden, seen = self._run(ids, last, layers)
+            grades[rows] = (hidden @ self.label_rows.T).softmax(-1).cpu().numpy()
             for layer, residual in seen.items():
                 found[layer][rows] = residual.float().cpu().numpy()
         return grades, found
@@ -308,21 +300,26 @@ class Trainer:
             config.base_model_name_or_path = self.recipe.base  # not the folder it was loaded from
         self.model.save_pretrained(str(folder), state_dict=state, safe_serialization=True)
         if self.exit is not None and self.recipe.exit is not None:
-            self.exit.save(folder / EXIT_FILE, self.recipe.exit.layer)
+            self.exit.save(folder, self.recipe.exit.layer)
         return folder
 
     def _logits(self, examples: Sequence[relevance.Example]) -> tuple[Tensor, Tensor | None, Tensor]:
         """Logits (n, 4) of the model and of its exit, and the targets."""
         ids, last, targets = (tensor.to(self.device) for tensor in relevance.padded(examples))
-        early: list[Tensor] = []
-
-        def tap(layers: int, residual: Tensor) -> None:
-            if self.recipe.exit is not None and layers == self.recipe.exit.layer:
-                early.append(residual[torch.arange(len(ids), device=self.device), last])
-
-        hidden = self._forward(ids, last, tap if self.exit is not None else None)
-        exit_logits = self.exit(early[0], self.epsilon) if self.exit is not None else None
+        layer = self.recipe.exit.layer if self.recipe.exit is not None else None
+        hidden, seen = self._run(ids, last, [] if layer is None else [layer])
+        exit_logits = self.exit(seen[layer], self.epsilon) if self.exit is not None and layer else None
         return hidden @ self.label_rows.T, exit_logits, targets
+
+    def _run(self, ids: Tensor, last: Tensor, layers: Sequence[int]) -> tuple[Tensor, dict[int, Tensor]]:
+        """Normed hidden states of the last tokens (n, hidden), and their residual streams after some layers."""
+        seen: dict[int, Tensor] = {}
+
+        def tap(layer: int, residual: Tensor) -> None:
+            if layer in layers:
+                seen[layer] = residual[torch.arange(len(last), device=self.device), last]
+
+        return self._forward(ids, last, tap if layers else None), seen
 
     def _relevance_loss(self, examples: Sequence[relevance.Example]) -> Tensor:
         logits, exit_logits, targets = self._logits(examples)
