@@ -15,6 +15,7 @@
     │       ├── RelevanceDownError     no connection, or an HTTP error of the service
     │       ├── RelevanceMissedError   page 1 of this search had no judgments just now, so this page has none
     │       ├── RelevanceRefusedError  the service finds fault with the request
+    │       │   └── RelevanceUnknownKeyError   it asks for a key, or does not know ours
     │       └── RelevanceGarbageError  an answer, but not one judgment for every product
     ├── ClusterError               a cluster cannot be worked with
     │   ├── ClusterTooOldError         it is no OpenSearch, or too old a one
@@ -118,6 +119,12 @@ class RelevanceRefusedError(RelevanceError):
     """The relevance service finds fault with the request (HTTP 4xx); the service itself is well."""
 
     reason = "relevance-refused"
+
+
+class RelevanceUnknownKeyError(RelevanceRefusedError):
+    """The relevance service asks for a key, or does not know the gateway's (HTTP 401)."""
+
+    reason = "relevance-key"
 
 
 class RelevanceGarbageError(RelevanceError):

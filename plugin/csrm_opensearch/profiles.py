@@ -47,11 +47,19 @@ class BreakerSettings(_Settings):
 
 
 class RelevanceSettings(_Settings):
-    """Where the relevance service is and how hard it may be asked."""
+    """Where the relevance service is, where its key is kept, and how hard it may be asked."""
 
     url: HttpUrl = "http://127.0.0.1:8000"
+    key_file: Path | None = None
+    key_env: str | None = None
     max_in_flight: int = Field(default=16, ge=1)
     breaker: BreakerSettings = BreakerSettings()
+
+    @model_validator(mode="after")
+    def _one_place_of_the_key(self) -> RelevanceSettings:
+        if self.key_file is not None and self.key_env is not None:
+            raise ValueError("key_file and key_env both say where the key is: keep one of them")
+        return self
 
 
 class RecordSettings(_Settings):

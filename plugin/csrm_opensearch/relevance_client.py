@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Literal
 
@@ -28,8 +29,10 @@ from csrm_opensearch.errors import (
     RelevanceLateError,
     RelevanceOpenError,
     RelevanceRefusedError,
+    RelevanceUnknownKeyError,
 )
 from csrm_opensearch.profiles import RelevanceSettings
+from csrm_opensearch.relevance_key import read_key
 from csrm_opensearch.sessions import Sessions
 
 log = logging.getLogger(__name__)
@@ -42,12 +45,28 @@ WARN_SECONDS = 1.0
 PROBE_SECONDS = 1.0
 """How long the service may take to say whether it is ready."""
 
+_REFUSES_KEY = frozenset({401, 403})
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """How the service is. ``reason`` says what to do where its state alone does not."""
+
+    state: Literal["ready", "not-ready", "unreachable", "unknown-key"]
+    reason: str | None = None
+
 
 class RelevanceClient:
-    """A pool of connections to one relevance service. Use as an async context manager."""
+    """A pool of connections to one relevance service. Use as an async context manager.
+
+    Raises:
+        ProfileError: the key cannot be read.
+    """
 
     def __init__(self, settings: RelevanceSettings) -> None:
         self._url = settings.url.rstrip("/")
+        key = read_key(settings)
+        self._key_headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
         self._breaker = CircuitBreaker(settings.breaker.failures, settings.breaker.cooldown_ms / 1000)
         self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._max_in_flight = settings.max_in_flight
@@ -167,6 +186,8 @@ class RelevanceClient:
                 raise RelevanceLateError("The relevance service gave up at the deadline.")
             case 429 | 500 | 502 | 503:
                 raise RelevanceDownError(f"The relevance service answered {status}: {body[:200]!r}")
+            case 401 | 403:
+                raise RelevanceUnknownKeyError(self._key_told())
             case _:
                 raise RelevanceRefusedError(f"The relevance service answered {status}: {body[:200]!r}")
         try:
@@ -182,7 +203,8 @@ class RelevanceClient:
         A service that hangs up on a new connection has failed: the same request is not sent to it twice.
         """
         assert self._sessions is not None, "use 'async with'"
-        url, headers = f"{self._url}/v1/relevance", {"Content-Type": "application/json"}
+        url = f"{self._url}/v1/relevance"
+        headers = {"Content-Type": "application/json", **self._key_headers}
         if called := request_id.current():
             headers |= {request_id.HEADER: called, "X-Request-Id": called}  # Ray Serve logs the latter
         unlimited, used = aiohttp.ClientTimeout(total=None), SimpleNamespace(kept=False)
@@ -195,16 +217,29 @@ class RelevanceClient:
                 raise
         return await self._sessions.fresh.post(url, data=body, headers=headers, timeout=unlimited)
 
-    async def ready(self) -> Literal["ready", "not-ready", "unreachable"]:
-        """What the service's own ``/readyz`` says."""
-        assert self._sessions is not None, "use 'async with'"
+    async def ready(self) -> Readiness:
+        """What the service's own ``/readyz`` says, and whether it takes our key."""
         try:
-            async with self._sessions.kept.get(
-                f"{self._url}/readyz", timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS)
-            ) as response:
-                return "ready" if response.status == 200 else "not-ready"
+            async with asyncio.timeout(PROBE_SECONDS):
+                if await self._status("/v1/models") in _REFUSES_KEY:  # probes are asked for no key
+                    return Readiness("unknown-key", self._key_told())
+                return Readiness("ready" if await self._status("/readyz") == 200 else "not-ready")
         except (aiohttp.ClientError, OSError, TimeoutError):
-            return "unreachable"
+            return Readiness("unreachable")
+
+    async def _status(self, path: str) -> int:
+        assert self._sessions is not None, "use 'async with'"
+        async with self._sessions.kept.get(f"{self._url}{path}", headers=self._key_headers) as response:
+            return response.status
+
+    def _key_told(self) -> str:
+        """What to do where the service does not take our key, or our having none."""
+        if self._key_headers:
+            return f"The relevance service at {self._url} does not know the gateway's key: renew it."
+        return (
+            f"The relevance service at {self._url} asks for a key:"
+            " set relevance.key_file or relevance.key_env."
+        )
 
 
 async def _note_reuse(

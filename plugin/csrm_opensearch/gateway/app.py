@@ -38,7 +38,7 @@ class Gateway:
             every port.
 
     Raises:
-        ProfileError: the certificate files of the settings cannot be used.
+        ProfileError: the certificate files or the key of the settings cannot be used.
     """
 
     def __init__(self, settings: GatewaySettings, *, admin_port: int | None = None) -> None:

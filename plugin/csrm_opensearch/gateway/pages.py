@@ -55,11 +55,14 @@ async def answer_page(exchange: Exchange, path: str, parts: Parts) -> None:
 async def _ready(exchange: Exchange, parts: Parts) -> None:
     """Ready means that searches are answered; without relevance they are, only not reranked."""
     opensearch, relevance = await asyncio.gather(parts.nodes.reachable(), parts.relevance.ready())
-    status = "unavailable" if not opensearch else "ready" if relevance == "ready" else "degraded"
+    status = "unavailable" if not opensearch else "ready" if relevance.state == "ready" else "degraded"
+    told = {"state": relevance.state, "url": parts.settings.relevance.url}
+    if relevance.reason:
+        told["reason"] = relevance.reason
     state = {
         "status": status,
         "opensearch": {"reachable": opensearch, "urls": parts.nodes.urls},
-        "relevance": {"state": relevance, "url": parts.settings.relevance.url},
+        "relevance": told,
         "breaker": parts.relevance.breaker_state,
     }
     await exchange.json(200 if opensearch else 503, state, _SAFE)

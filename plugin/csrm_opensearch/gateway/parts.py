@@ -22,7 +22,7 @@ class Parts:
     """Connections and rules of one set of settings: ``open``, then ``used`` by each request, then ``close``.
 
     Raises:
-        ProfileError: the certificate files of the settings cannot be used.
+        ProfileError: the certificate files or the key of the settings cannot be used.
     """
 
     def __init__(self, settings: GatewaySettings, metrics: Metrics) -> None:

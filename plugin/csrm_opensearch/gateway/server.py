@@ -17,6 +17,7 @@ from csrm_opensearch.gateway.connection import Connection
 from csrm_opensearch.gateway.nodes import Nodes
 from csrm_opensearch.gateway.workers import keep_running
 from csrm_opensearch.profiles import GatewaySettings
+from csrm_opensearch.relevance_key import read_key
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ def serve(
         ListenError: an address cannot be had.
     """
     settings = load()
-    Nodes(settings.opensearch)  # finds fault with certificate files before anything starts
+    Nodes(settings.opensearch)  # finds fault with certificate files before anything starts,
+    read_key(settings.relevance)  # and this one with the key
     listeners = [listen(host, port)]
     if admin_port is not None:
         listeners.append(listen(host, admin_port))

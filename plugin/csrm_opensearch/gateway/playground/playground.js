@@ -18,6 +18,7 @@ const REASONS = {
   "query-too-long": "the query is too long",
   "relevance-down": "the relevance service does not answer",
   "relevance-garbage": "the relevance service's answer could not be used",
+  "relevance-key": "the relevance service does not take the gateway's key; see /_csrm/readyz",
   "relevance-refused": "the relevance service finds fault with the request",
   "shards-failed": "shards of the index failed",
   "window-rejected": "the index does not give so many hits at once",
