@@ -104,6 +104,13 @@ class _Server:
         self._connection.close()
 
 
+def clean(node: str) -> None:
+    """Leave no index, template or pipeline on a node."""
+    server = _Server(node, Counter())
+    server.clean()
+    server.close()
+
+
 def _said_outright(request: Request) -> bytes | None:
     """The body with the text in it, where it is that of a search."""
     body, path = request.body, request.path.partition("?")[0]
