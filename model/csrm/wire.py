@@ -34,6 +34,11 @@ class RelevanceRequest(_Wire):
     products: list[
         Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PRODUCT_CHARS)]
     ] = Field(min_length=1, max_length=MAX_PRODUCTS, description="Product texts, in lexical order.")
+    model: str | None = Field(
+        default=None,
+        max_length=200,
+        description="As /v1/models names it, with or without the version; the server's first if null.",
+    )
     locale: Locale | None = Field(default=None, description="Language of the shop; picks the threshold.")
     threshold: float | None = Field(
         default=None,

@@ -5,7 +5,7 @@
     GET  /healthz        the process answers
     GET  /readyz         a query would be answered now, or why not
 
-The rerank APIs of others are in `csrm_serve.rerank_api`. Knows HTTP and `RelevanceService`; knows no Ray. Errors are
+The rerank APIs of others are in `csrm_serve.rerank_api`. Knows HTTP and `Models`; knows no Ray. Errors are
 answered by `csrm_serve.status`.
 """
 
@@ -24,8 +24,8 @@ from csrm_serve.access import Access, Keys
 from csrm_serve.body_limit import ARRIVED, BodyLimit
 from csrm_serve.errors import NotReadyError
 from csrm_serve.many import RelevanceBatch, RelevanceBatchResponse, answer_each
+from csrm_serve.models import Models
 from csrm_serve.openapi import ERRORS, json_response
-from csrm_serve.service import RelevanceService
 
 
 def _one_or_many(body: object) -> str | None:
@@ -41,7 +41,7 @@ RelevanceBody = Annotated[
 
 
 def create_api(
-    service: RelevanceService,
+    models: Models,
     *,
     max_body_bytes: int = MAX_BODY_BYTES,
     keys: Keys | None = None,
@@ -50,7 +50,7 @@ def create_api(
     """The ASGI application.
 
     Args:
-        service: answers the requests.
+        models: answer the requests.
         max_body_bytes: largest body that is read.
         keys: those that callers must bring; None lets everybody ask.
         max_requests_per_key: most requests that one key may have under way; any number if None.
@@ -65,12 +65,13 @@ def create_api(
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     if keys is not None:
         app.add_middleware(Access, keys=keys, most=max_requests_per_key)
-    rerank_api.add_routes(app, service)
+    rerank_api.add_routes(app, models)
 
     async def judged(body: RelevanceRequest, arrived: float) -> dict[str, Any]:
-        answer = await service.judge(
+        answer = await models.judge(
             body.query,
             body.products,
+            model=body.model,
             locale=body.locale,
             threshold=body.threshold,
             level=body.level,
@@ -105,10 +106,13 @@ def create_api(
         return json_response(await judged(body, arrived))
 
     @app.get("/v1/models", responses=openapi.errors(401, 429, 503))
-    async def models() -> Response:
-        """The served model, listed as OpenAI-shaped APIs do."""
-        model = {"id": await service.model(), "object": "model", "created": started, "owned_by": "csrm"}
-        return json_response({"object": "list", "data": [model]})
+    async def listed() -> Response:
+        """The served models, listed as OpenAI-shaped APIs do; the first answers where none is named."""
+        data = [
+            {"id": name, "object": "model", "created": started, "owned_by": "csrm"}
+            for name in await models.names()
+        ]
+        return json_response({"object": "list", "data": data})
 
     @app.get("/healthz")
     async def healthz() -> Response:
@@ -117,12 +121,14 @@ def create_api(
 
     @app.get("/readyz", responses=openapi.errors(503))
     async def readyz() -> Response:
-        """Ready when a scorer has scored a query; a retriever that is not ready costs no answers."""
-        readiness = await service.readiness()
-        parts = {"scorer": readiness.scorer.as_json(), "retriever": readiness.retriever.as_json()}
-        if readiness.ready:
+        """Ready when a scorer of the first model has scored a query; whatever else is not ready costs no answers."""
+        (_, first), *others = (await models.readiness()).items()
+        parts: dict[str, Any] = first.as_json()
+        if others:
+            parts["also"] = {bundle: readiness.as_json() for bundle, readiness in others}
+        if first.ready:
             return json_response({"status": "ready", **parts})
-        told = status.refusal(NotReadyError(readiness.scorer.reason or "No scorer is up yet: ask again."))
+        told = status.refusal(NotReadyError(first.scorer.reason or "No scorer is up yet: ask again."))
         return json_response({**told.as_json(), **parts}, told.status, told.headers)
 
     return app

@@ -22,13 +22,32 @@ ONGOING_PER_SCORER = 3
 
 
 def build(args: ServeSettings) -> Application:
-    """The application: Ingress -> Scorer, Retriever.
+    """The application: Ingress -> Scorer, Retriever; for each further bundle Scorer-2, Retriever-2 and so on.
 
     Args:
         args: the `args` of a config YAML, or `key=value` after `serve run csrm_serve.app:build`.
     """
+    parts = {
+        bundle: _parts(args.of(bundle), "" if place == 0 else f"-{place + 1}")
+        for place, bundle in enumerate(args.bundles)
+    }
+    ingress = serve.deployment(
+        name="Ingress",
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=1_000,  # it only waits; the queue that is bounded is the scorer's
+        user_config={"shares": args.shares},
+        health_check_timeout_s=60,
+        graceful_shutdown_timeout_s=10,
+        graceful_shutdown_wait_loop_s=0.5,
+    )(serve.ingress()(Ingress))
+    return ingress.bind(parts, args)
+
+
+def _parts(args: ServeSettings, suffix: str) -> tuple[Application, Application]:
+    """Scorer and retriever of one bundle. Scorers of their own share no cores and no memory: a model that nobody
+    asks for keeps its memory, and one that is asked for is never loaded while a shopper waits."""
     scorer = serve.deployment(
-        name="Scorer",
+        name=f"Scorer{suffix}",
         ray_actor_options={"num_cpus": args.threads},
         autoscaling_config=AutoscalingConfig(
             min_replicas=args.min_replicas,
@@ -47,19 +66,11 @@ def build(args: ServeSettings) -> Application:
         graceful_shutdown_wait_loop_s=0.5,
     )(Scorer)
     retriever = serve.deployment(
-        name="Retriever",
+        name=f"Retriever{suffix}",
         ray_actor_options={"num_cpus": 0},  # some milliseconds a query on one thread: no core of its own
         max_ongoing_requests=32,
         health_check_timeout_s=60,
         graceful_shutdown_timeout_s=2,
         graceful_shutdown_wait_loop_s=0.5,
     )(Retriever)
-    ingress = serve.deployment(
-        name="Ingress",
-        ray_actor_options={"num_cpus": 0},
-        max_ongoing_requests=1_000,  # it only waits; the queue that is bounded is the scorer's
-        health_check_timeout_s=60,
-        graceful_shutdown_timeout_s=10,
-        graceful_shutdown_wait_loop_s=0.5,
-    )(serve.ingress()(Ingress))
-    return ingress.bind(scorer.bind(args), retriever.bind(args), args)
+    return scorer.bind(args), retriever.bind(args)

@@ -1,4 +1,4 @@
-"""The three deployments: Scorer (the model), Retriever (knowledge) and Ingress (HTTP).
+"""The deployments: Scorer (a model) and Retriever (its knowledge), one of each a bundle, and Ingress (HTTP).
 
 Each is a thin shell: it loads what it needs and hands requests to a part that knows no Ray. Their options
 (replicas, cores, queues) are in `csrm_serve.app`.
@@ -15,14 +15,16 @@ import ray
 from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
-from csrm.errors import BundleError
+from csrm.errors import BundleError, InputError
+from csrm.scoring.cache import GradeCache
 from csrm_serve.access import read_keys
 from csrm_serve.api import create_api
 from csrm_serve.handles import RetrieverHandle, ScorerHandle
 from csrm_serve.live_knowledge import LiveKnowledge
+from csrm_serve.live_model import LiveModel
 from csrm_serve.messages import Knowledge, PartState, Scored, ScoringJob
 from csrm_serve.metrics import depth_counter, lookup_counter, product_counter, stage_observer
-from csrm_serve.scoring_queue import ScoringQueue
+from csrm_serve.models import Models
 from csrm_serve.service import RelevanceService
 from csrm_serve.settings import ServeSettings
 
@@ -36,31 +38,17 @@ class Scorer:
     """A replica with one model. It exists only once the model has judged a query."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        from csrm.model import RelevanceModel
-
         assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
         threads = max(1, int(assigned.get("CPU", settings.threads)))
-        model = RelevanceModel.load(
-            settings.bundle,
-            base=settings.base,
-            precision=settings.precision,
-            threads=threads,
-            cache_mb=settings.cache_mb,
-        )
-        self._cache = model.cache
-        self._counted = (0, 0)
+        self._live = LiveModel(settings, threads, observe=stage_observer())
+        self._refreshing: asyncio.Task[bool] | None = None
+        self._counted: tuple[GradeCache, int, int] = (self._live.model.cache, 0, 0)
         self._count_lookups = lookup_counter()
-        self._queue = ScoringQueue(model, level=settings.level, observe=stage_observer())
         self._count = product_counter()
         self._count_depth = depth_counter()
-        log.info(
-            "%s scores with %s in %s on %d threads.", model.name, model.engine_name, model.precision, threads
-        )
-        if model.warning:
-            log.warning(model.warning)
 
     async def judge(self, job: ScoringJob) -> Scored:
-        scored = await self._queue.run(job)
+        scored = await self._live.queue.run(job)
         self._count_cache()
         removed = sum(judgment["decision"] == "remove" for judgment in scored.results)
         self._count("remove", removed)
@@ -71,18 +59,25 @@ class Scorer:
         return scored
 
     def _count_cache(self) -> None:
-        hits, misses = self._cache.hits, self._cache.misses
-        self._count_lookups("hit", hits - self._counted[0])
-        self._count_lookups("miss", misses - self._counted[1])
-        self._counted = (hits, misses)
+        cache, hits, misses = self._counted
+        if cache is not self._live.model.cache:  # another model, with a cache of its own
+            cache, hits, misses = self._live.model.cache, 0, 0
+        self._count_lookups("hit", cache.hits - hits)
+        self._count_lookups("miss", cache.misses - misses)
+        self._counted = (cache, cache.hits, cache.misses)
 
     async def state(self) -> PartState:
-        return PartState(True, details=self._queue.describe())
+        return PartState(True, self._live.fault, self._live.queue.describe())
 
     async def check_health(self) -> None:
-        """Asked by Serve; a replica that raises is replaced."""
-        if self._queue.busy_s() > STUCK_S:
+        """Asked by Serve every ten seconds: the time to see whether another bundle was put into the folder.
+
+        A replica that raises is replaced.
+        """
+        if self._live.queue.busy_s() > STUCK_S:
             raise RuntimeError(f"One batch has been scored for over {STUCK_S:.0f} s.")
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(asyncio.to_thread(self._live.refresh))
 
 
 class Retriever:
@@ -117,20 +112,45 @@ class Retriever:
 
 
 class Ingress:
-    """The HTTP API over the handles of the other two."""
+    """The HTTP API over the handles of the others.
+
+    Args:
+        parts: by bundle, the handles of its scorer and of its retriever; the first bundle is the one that is meant
+            where a request names no model.
+        settings: of the application.
+    """
 
     def __init__(
-        self, scorer: DeploymentHandle[Any], retriever: DeploymentHandle[Any], settings: ServeSettings
+        self,
+        parts: dict[str, tuple[DeploymentHandle[Any], DeploymentHandle[Any]]],
+        settings: ServeSettings,
     ) -> None:
-        self._service = RelevanceService(
-            ScorerHandle(scorer),
-            RetrieverHandle(retriever),
-            default_deadline_ms=settings.default_deadline_ms,
-            knowledge_budget_ms=settings.knowledge_budget_ms,
-            observe=stage_observer(),
+        observe = stage_observer()
+        self._models = Models(
+            {
+                bundle: RelevanceService(
+                    ScorerHandle(scorer),
+                    RetrieverHandle(retriever),
+                    default_deadline_ms=settings.default_deadline_ms,
+                    knowledge_budget_ms=settings.knowledge_budget_ms,
+                    observe=observe,
+                )
+                for bundle, (scorer, retriever) in parts.items()
+            },
+            settings.shares,
         )
         self._keys = read_keys(settings.api_keys) if settings.api_keys else None
         self._max_requests_per_key = settings.max_requests_per_key
 
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Called by Serve with the deployment's ``user_config``, also where only that has changed: no restart.
+
+        Raises:
+            InputError: anything but ``shares``, or wrong ones; those before stay.
+        """
+        if unknown := sorted(user_config.keys() - {"shares"}):
+            raise InputError(f"user_config: {unknown[0]} is unknown; shares is all that can be changed.")
+        self._models.share(user_config.get("shares", {}))
+
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_api(self._service, keys=self._keys, max_requests_per_key=self._max_requests_per_key)
+        return create_api(self._models, keys=self._keys, max_requests_per_key=self._max_requests_per_key)

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
 from csrm_serve.errors import StartError
+from csrm_serve.memory import available_bytes
 from csrm_serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,6 @@ SCORER_BYTES = 2_700 * 2**20
 """Memory of Ray with its dashboard, and of one scorer replica while it loads the shipped base; measured."""
 
 STOP_TIMEOUT_S = 5.0
-
-_CGROUP = Path("/sys/fs/cgroup")
 
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
@@ -76,7 +74,7 @@ def running(
     if address is None:
         _need_port(host, port, "--port")
         _need_port("127.0.0.1", dashboard_port, "--dashboard-port")
-        need_memory(_available_bytes(), settings.min_replicas)
+        need_memory(available_bytes(), settings.min_replicas * len(settings.bundles))
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     say("Starting Ray" if address is None else f"Joining Ray at {address}")
@@ -103,15 +101,6 @@ def need_memory(available_bytes: int, replicas: int) -> None:
         )
 
 
-def _available_bytes() -> int:
-    """Memory this process may still get: the machine's, or its container's where that is less."""
-    available = int(psutil.virtual_memory().available)
-    with suppress(OSError, ValueError):  # no cgroup v2 here, or one without a limit ("max")
-        limit = int((_CGROUP / "memory.max").read_text())
-        available = min(available, limit - int((_CGROUP / "memory.current").read_text()))
-    return available
-
-
 def _need_port(host: str, port: int, flag: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -128,7 +117,8 @@ def _start_ray(address: str | None, settings: ServeSettings, dashboard_port: int
         if address is not None:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             return
-        cores = max(psutil.cpu_count() or 1, settings.max_replicas * settings.threads)
+        scorers = settings.max_replicas * len(settings.bundles)
+        cores = max(psutil.cpu_count() or 1, scorers * settings.threads)
         ray.init(
             address="local",
             num_cpus=cores,

@@ -30,8 +30,7 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorResponse, "description": _SAID[status]} for status in statuses}
 
 
-ERRORS = errors(400, 401, 413, 422, 429, 503, 504)
-RERANK_ERRORS = errors(*_SAID)
+ERRORS = errors(*_SAID)
 
 
 def json_response(body: Any, status_code: int = 200, headers: Mapping[str, str] | None = None) -> Response:

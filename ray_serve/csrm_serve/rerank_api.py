@@ -4,7 +4,7 @@
     POST /rerank                  text-embeddings-inference where ``texts`` are sent, else Jina and vLLM
     POST /score, /v1/score        vLLM
 
-Their shapes are in `cohere`, `tei` and `vllm`. Knows HTTP and `RelevanceService`.
+Their shapes are in `cohere`, `tei` and `vllm`. Knows HTTP and `Models`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from csrm_serve.body_limit import ARRIVED
 from csrm_serve.cohere import JinaRerankRequest, RerankRequest, rerank_response
 from csrm_serve.many import in_turn
 from csrm_serve.messages import Knowledge, Scored
-from csrm_serve.openapi import RERANK_ERRORS, json_response
-from csrm_serve.service import Answer, RelevanceService
-from csrm_serve.shapes import ImitatedRequest, check_model, scores, with_text
+from csrm_serve.models import Models
+from csrm_serve.openapi import ERRORS, json_response
+from csrm_serve.service import Answer
+from csrm_serve.shapes import ImitatedRequest, scores, with_text
 from csrm_serve.tei import TeiRerankRequest, ranks
 from csrm_serve.vllm import ScoreRequest, score_response
 
@@ -39,66 +40,65 @@ RerankBody = Annotated[
 ]
 
 
-def add_routes(app: FastAPI, service: RelevanceService) -> None:
+def add_routes(app: FastAPI, models: Models) -> None:
     """Answer the paths of the other servers."""
 
-    async def judged(query: str, texts: Sequence[str], body: ImitatedRequest, request: Request) -> Answer:
+    async def judged(
+        query: str, texts: Sequence[str], body: ImitatedRequest, request: Request, draw: str | None = None
+    ) -> Answer:
         """The judgments of the texts that are not blank."""
         worth_it = [texts[place] for place in with_text(texts)]
         if not worth_it:
-            return Answer(Scored(await service.model(), 0.0, [], {}), Knowledge(), {})
-        arrived = request.scope["state"][ARRIVED]
-        return await service.judge(
+            return Answer(Scored(await models.name(body.model, draw or query), 0.0, [], {}), Knowledge(), {})
+        return await models.judge(
             query,
             worth_it,
+            model=body.model,
+            draw=draw,
             locale=body.locale,
             level=body.level,
             deadline_ms=body.deadline_ms,
-            arrived=arrived,
+            arrived=request.scope["state"][ARRIVED],
         )
 
-    async def check(body: ImitatedRequest) -> None:
-        if body.model is not None:
-            check_model(body.model, await service.model())
-
     async def ranked(body: RerankRequest, request: Request, version: str) -> Response:
-        await check(body)
         answer = await judged(body.query, body.documents, body, request)
         return json_response(rerank_response(body, answer, version=version))
 
-    @app.post("/v1/rerank", responses=RERANK_ERRORS, openapi_extra=openapi.COHERE)
+    @app.post("/v1/rerank", responses=ERRORS, openapi_extra=openapi.COHERE)
     async def rerank_v1(body: RerankRequest, request: Request) -> Response:
         """Rank documents as Cohere's v1 API does, best first; Jina's and vLLM's clients read it too."""
         return await ranked(body, request, "1")
 
-    @app.post("/v2/rerank", responses=RERANK_ERRORS, openapi_extra=openapi.COHERE)
+    @app.post("/v2/rerank", responses=ERRORS, openapi_extra=openapi.COHERE)
     async def rerank_v2(body: RerankRequest, request: Request) -> Response:
         """Rank documents as Cohere's v2 API does, best first."""
         return await ranked(body, request, "2")
 
-    @app.post("/rerank", responses=RERANK_ERRORS, openapi_extra=openapi.RERANK)
+    @app.post("/rerank", responses=ERRORS, openapi_extra=openapi.RERANK)
     async def rerank(body: RerankBody, request: Request) -> Response:
         """Rank ``texts`` as text-embeddings-inference does, or ``documents`` as Jina and vLLM do."""
         if isinstance(body, TeiRerankRequest):
-            await check(body)
             return json_response(ranks(body, await judged(body.query, body.texts, body, request)))
         return await ranked(body, request, "1")
 
-    @app.post("/score", responses=RERANK_ERRORS, openapi_extra=openapi.SCORE)
-    @app.post("/v1/score", responses=RERANK_ERRORS, openapi_extra=openapi.SCORE)
+    @app.post("/score", responses=ERRORS, openapi_extra=openapi.SCORE)
+    @app.post("/v1/score", responses=ERRORS, openapi_extra=openapi.SCORE)
     async def score(body: ScoreRequest, request: Request) -> Response:
-        """Score pairs as vLLM does, in their order."""
-        await check(body)
+        """Score pairs as vLLM does, in their order; one model scores all of them."""
         asked: dict[str, list[int]] = {}
         for place, (query, _) in enumerate(body.pairs()):
             asked.setdefault(query, []).append(place)
+        draw = next(iter(asked))
 
-        async def one(query: str) -> list[float]:
+        async def one(query: str) -> tuple[str, list[float]]:
             texts = [body.text_2[place] for place in asked[query]]
-            return scores(texts, await judged(query, texts, body, request))
+            answer = await judged(query, texts, body, request, draw)
+            return answer.scored.model, scores(texts, answer)
 
         found = [0.0] * len(body.text_2)
-        for places, values in zip(asked.values(), await in_turn(one, asked), strict=True):
+        answers = await in_turn(one, asked)
+        for places, (_, values) in zip(asked.values(), answers, strict=True):
             for place, value in zip(places, values, strict=True):
                 found[place] = value
-        return json_response(score_response(await service.model(), found))
+        return json_response(score_response(answers[0][0], found))

@@ -61,6 +61,7 @@ class _Turns:
     """A job on its way: what it takes turns with, and what it has taken."""
 
     job: ScoringJob
+    model: Model
     deadline: float
     """``time.monotonic()`` seconds."""
     answer: Future[Scored] = field(default_factory=Future)
@@ -88,7 +89,6 @@ class ScoringQueue:
         level: Level | None = None,
         observe: Callable[[str, float], None] = lambda stage, ms: None,
     ) -> None:
-        self._model = model
         self._level = level
         self._observe = observe
         self._arrived: SimpleQueue[_Turns] = SimpleQueue()
@@ -96,13 +96,25 @@ class ScoringQueue:
         self._batch_s = 0.0
         self._busy_since: float | None = None
         threading.Thread(target=self._work, name="scorer", daemon=True).start()
-        self._prove()
+        self._prove(model)
+        self._model = model
 
     def describe(self) -> dict[str, Any]:
         """What runs here: model, engine, precision and, where there is one, the model's warning."""
         model = self._model
         described = {"model": model.name, "engine": model.engine_name, "precision": model.precision}
         return described | ({"warning": model.warning} if model.warning else {})
+
+    def replace(self, model: Model) -> None:
+        """Judge with another model from now on; jobs that have begun end with the one they began with.
+
+        Blocks until the model has judged a query, in turn with the jobs.
+
+        Raises:
+            BundleError: it gives no usable judgment; the old one stays.
+        """
+        self._prove(model)
+        self._model = model
 
     def busy_s(self) -> float:
         """Seconds that the running batch has taken so far; 0 when none runs."""
@@ -116,14 +128,14 @@ class ScoringQueue:
             DeadlineExceededError: the deadline passed while the job waited, or between two batches.
             InputError: the model refuses the data.
         """
-        return await asyncio.wrap_future(self._put(job))
+        return await asyncio.wrap_future(self._put(job, self._model))
 
-    def _put(self, job: ScoringJob) -> Future[Scored]:
+    def _put(self, job: ScoringJob, model: Model) -> Future[Scored]:
         left_s = job.deadline - time.time()
         way_back_s = (
             min(max(WAY_BACK_S, WAY_BACK_SHARE * left_s), left_s / 4) if job.partial and left_s > 0 else 0.0
         )
-        turns = _Turns(job, time.monotonic() + left_s - way_back_s)
+        turns = _Turns(job, model, time.monotonic() + left_s - way_back_s)
         self._arrived.put(turns)
         return turns.answer
 
@@ -172,7 +184,7 @@ class ScoringQueue:
                 raise DeadlineExceededError(
                     f"The deadline passed after {waited_ms:.0f} ms in the queue: raise it, or add replicas."
                 )
-            turns.steps = self._model.judging(
+            turns.steps = turns.model.judging(
                 job.query,
                 job.products,
                 locale=job.locale,
@@ -196,7 +208,7 @@ class ScoringQueue:
         for stage, ms in timings.items():
             self._observe(stage, ms)
         return Scored(
-            self._model.name,
+            turns.model.name,
             judged.threshold,
             [_plain(judgment) for judgment in judged.results],
             timings,
@@ -215,17 +227,17 @@ class ScoringQueue:
             elif result is not None:
                 turns.answer.set_result(result)
 
-    def _prove(self) -> None:
+    def _prove(self, model: Model) -> None:
         query, products = FIRST_QUERY
         now = time.time()
         job = ScoringJob(query, products, "en", (), None, deadline=now + 3600, sent_at=now, level="full")
-        scored = self._put(job).result()
+        scored = self._put(job, model).result()
         if len(scored.results) != len(products) or not all(
             math.isfinite(judgment["score"]) and math.isfinite(judgment["irrelevance"])
             for judgment in scored.results
         ):
             raise BundleError(
-                f"The model {self._model.name} gives no numbers for {query!r}: its weights are broken."
+                f"The model {model.name} gives no numbers for {query!r}: its weights are broken."
             )
 
 

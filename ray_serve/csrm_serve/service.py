@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from csrm.errors import DeadlineExceededError
 from csrm.wire import Level
@@ -66,6 +66,9 @@ class Readiness:
     def ready(self) -> bool:
         return self.scorer.ready
 
+    def as_json(self) -> dict[str, Any]:
+        return {"scorer": self.scorer.as_json(), "retriever": self.retriever.as_json()}
+
 
 class RelevanceService:
     """Answers requests with a scorer and a retriever.
@@ -92,7 +95,7 @@ class RelevanceService:
         self._observe = observe
         self._knowledge_failing = False
         self._scorer_state: PartState | None = None
-        self._answered_at = -PROOF_OF_LIFE_S
+        self._answered_at = self._asked_at = -PROOF_OF_LIFE_S
 
     async def judge(
         self,
@@ -150,24 +153,26 @@ class RelevanceService:
                 partial=partial,
             )
         )
-        self._answered_at = time.monotonic()
+        self._heard_of(scored.model)
         timings |= scored.timings_ms
         timings["total"] = (time.time() - start) * 1000
         self._observe("total", timings["total"])
         return Answer(scored, knowledge, {stage: round(ms, 3) for stage, ms in timings.items()})
 
     async def model(self) -> str:
-        """Name and version of the served bundle.
+        """Name and version of the served bundle; another one may take its place, so it is asked for now and then.
 
         Raises:
-            NotReadyError: no scorer is up.
+            NotReadyError: no scorer is up, and none was.
         """
-        if self._scorer_state is None:
+        known = self._scorer_state
+        if known is None or time.monotonic() - self._asked_at > PROOF_OF_LIFE_S:
             state = await self._scorer.state()
-            if "model" not in state.details:
+            if "model" in state.details:
+                self._know(known := state)
+            elif known is None:
                 raise NotReadyError(state.reason or "No scorer is up yet: ask /readyz.")
-            self._scorer_state = state
-        return str(self._scorer_state.details["model"])
+        return str(known.details["model"])
 
     async def readiness(self) -> Readiness:
         """Ask both deployments how they are; a scorer that has just answered a query is not asked."""
@@ -175,8 +180,17 @@ class RelevanceService:
             return Readiness(self._scorer_state, await self._retriever.state())
         scorer, retriever = await asyncio.gather(self._scorer.state(), self._retriever.state())
         if "model" in scorer.details:
-            self._scorer_state = scorer
+            self._know(scorer)
         return Readiness(scorer, retriever)
+
+    def _know(self, state: PartState) -> None:
+        self._scorer_state, self._asked_at = state, time.monotonic()
+
+    def _heard_of(self, model: str) -> None:
+        """A scorer has answered with this model; what was known of another one is void."""
+        self._answered_at = time.monotonic()
+        if self._scorer_state is not None and self._scorer_state.details["model"] != model:
+            self._scorer_state = None
 
     async def _knowledge(self, query: str, locale: str | None, deadline: float) -> Knowledge:
         timeout_s = min(self._knowledge_budget_s, (deadline - time.time()) * KNOWLEDGE_SHARE)

@@ -5,11 +5,14 @@ Knows no Ray: `csrm_serve.app` turns the settings into deployments.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from csrm.errors import InputError
 from csrm.wire import Level
+from csrm_serve.shares import check_shares
 
 
 class ServeSettings(BaseModel):
@@ -23,6 +26,14 @@ class ServeSettings(BaseModel):
     )
     knowledge: str | None = Field(
         default=None, min_length=1, description="Folder of a knowledge snapshot; the bundle's own if null."
+    )
+    also: list[str] = Field(
+        default=[],
+        description="Names or folders of further bundles, each with scorers of its own; requests name the model.",
+    )
+    shares: dict[str, float] = Field(
+        default={},
+        description="By further bundle, its share of the queries that do not ask for a version: 0.1 is a tenth.",
     )
     precision: str = Field(default="auto", description="Number format of the weights.")
     level: Level | None = Field(
@@ -69,6 +80,28 @@ class ServeSettings(BaseModel):
                 "max_requests_per_key needs api_keys: without keys, callers cannot be told apart"
             )
         return self
+
+    @model_validator(mode="after")
+    def _bundles_and_shares_fit(self) -> Self:
+        if twice := [name for name, times in Counter(self.bundles).items() if times > 1]:
+            raise ValueError(f"also: {twice[0]} is served twice: name each bundle once")
+        try:
+            check_shares(self.shares, self.also)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def bundles(self) -> list[str]:
+        """All that are served, the first one first."""
+        return [self.bundle, *self.also]
+
+    def of(self, bundle: str) -> ServeSettings:
+        """The settings of one bundle's scorers and retriever; ``base`` and ``knowledge`` are the first one's."""
+        alone: dict[str, object] = {"bundle": bundle, "also": [], "shares": {}}
+        if bundle != self.bundle:
+            alone |= {"base": None, "knowledge": None}
+        return self.model_copy(update=alone)
 
     @model_validator(mode="after")
     def _replicas_in_order(self) -> Self:

@@ -12,7 +12,6 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from csrm.wire import MAX_PRODUCT_CHARS, MAX_QUERY_CHARS, Level, Locale
-from csrm_serve.errors import UnknownModelError
 from csrm_serve.service import Answer
 
 SCORE_DIGITS = 6
@@ -27,7 +26,9 @@ class ImitatedRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)  # clients send fields of their servers' own
 
-    model: str | None = Field(default=None, description="As /v1/models names it; the served model if null.")
+    model: str | None = Field(
+        default=None, description="As /v1/models names it, with or without the version; the first if null."
+    )
     locale: Locale | None = Field(default=None, description="Language of the shop; of this service only.")
     level: Level | None = Field(
         default=None, description="How deep texts are judged, as in /v1/relevance; of this service only."
@@ -38,16 +39,6 @@ class ImitatedRequest(BaseModel):
         description="Milliseconds from arrival after which the answer is worthless and work stops; of this "
         "service only.",
     )
-
-
-def check_model(asked: str | None, served: str) -> None:
-    """Accept the served name, with or without its version, and no name at all.
-
-    Raises:
-        UnknownModelError: another model is asked for.
-    """
-    if asked is not None and asked not in (served, served.partition("@")[0]):
-        raise UnknownModelError(f"This service has no such model: ask for {served}, or leave model out.")
 
 
 def with_text(texts: Sequence[str]) -> list[int]:

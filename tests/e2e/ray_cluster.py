@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -50,9 +51,15 @@ def ray_cluster(dashboard_port: int, log: Path, cpus: int = 4) -> Iterator[str]:
         keeper.wait(60)
 
 
-def serve_deploy(dashboard_url: str, port: int, folder: Path) -> None:
-    """Ray's own `serve deploy` with the config that we ship, on another port."""
-    config = yaml.safe_load(CONFIG_FILE.read_text(encoding="utf-8"))
+def shipped_config() -> dict[str, Any]:
+    """The config that we ship."""
+    config: dict[str, Any] = yaml.safe_load(CONFIG_FILE.read_text(encoding="utf-8"))
+    return config
+
+
+def serve_deploy(dashboard_url: str, port: int, folder: Path, config: dict[str, Any] | None = None) -> None:
+    """Ray's own `serve deploy` with the config that we ship, or a changed one, on another port."""
+    config = config or shipped_config()
     config["http_options"]["port"] = port
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")

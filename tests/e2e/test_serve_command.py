@@ -33,6 +33,13 @@ def test_a_base_without_a_model_is_named(tmp_path: Path) -> None:
     assert "config.json" in refused("--base", str(tmp_path), "--port", str(free_port()))
 
 
+@pytest.mark.parametrize("share", ["next", "next=much", "next=2", "absent=0.1", "next=0.7"])
+def test_a_wrong_share_is_named(share: str) -> None:
+    more = ("--share", "other=0.7") if share == "next=0.7" else ()
+    sentence = refused("--also", "next", "--also", "other", "--share", share, *more)
+    assert "--share" in sentence
+
+
 @pytest.mark.parametrize("flag", ["--port", "--dashboard-port"])
 def test_a_taken_port_is_named(flag: str) -> None:
     with socket.socket() as taken:

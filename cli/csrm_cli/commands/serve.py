@@ -17,6 +17,22 @@ from csrm.wire import Level
 
 def serve(
     bundle: Annotated[str, typer.Option(help="Name or folder of the model bundle.")] = "default",
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name or folder of a further bundle with scorers of its own; requests name its model. Give it again"
+            " for each.",
+            metavar="BUNDLE",
+        ),
+    ] = None,
+    shares: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--share",
+            help="Share of the queries that name no version and go to a further bundle: next-bundle=0.1.",
+            metavar="BUNDLE=SHARE",
+        ),
+    ] = None,
     base: Annotated[
         str | None, typer.Option(help="Hub id or folder of the base weights; the bundle's own if not given.")
     ] = None,
@@ -80,7 +96,7 @@ def serve(
     ] = None,
 ) -> None:
     """Run the relevance service until Ctrl-C or TERM, then take down every process it started."""
-    from csrm.errors import MissingExtraError
+    from csrm.errors import InputError, MissingExtraError
 
     for package in ("ray", "fastapi", "torch", "transformers"):
         if find_spec(package) is None:
@@ -94,6 +110,7 @@ def serve(
     from csrm_serve.errors import StartError
     from csrm_serve.local import running
     from csrm_serve.settings import ServeSettings
+    from csrm_serve.shares import check_shares
 
     console = Console(highlight=False)
     began = time.monotonic()
@@ -105,15 +122,23 @@ def serve(
         raise StartError("--max-requests-per-key needs --api-keys: callers without keys are all alike.")
     if api_keys is not None:
         read_keys(api_keys)  # what is no file of keys is refused before Ray starts
+    given = dict(_share(text) for text in shares or [])
+    try:
+        check_shares(given, also or [])
+    except InputError as error:
+        raise StartError(f"--share: {error}") from None
     most = max(replicas, max_replicas or replicas)
+    scorers = most * (1 + len(also or []))
     settings = ServeSettings(
         bundle=bundle,
+        also=also or [],
+        shares=given,
         base=base,
         knowledge=_snapshot(knowledge) if knowledge else None,
         precision=precision,
         level=level,
         cache_mb=cache_mb,
-        threads=threads or max(1, (os.cpu_count() or 1) // most),
+        threads=threads or max(1, (os.cpu_count() or 1) // scorers),
         min_replicas=replicas,
         max_replicas=most,
         max_queued_requests=max_queued_requests,
@@ -122,7 +147,8 @@ def serve(
         api_keys=str(api_keys.resolve()) if api_keys else None,
         max_requests_per_key=max_requests_per_key,
     )
-    prepare_base(base or load_bundle(bundle).manifest.base, progress=say)
+    for name in settings.bundles:
+        prepare_base(settings.of(name).base or load_bundle(name).manifest.base, progress=say)
 
     stop = threading.Event()
     with running(
@@ -138,6 +164,16 @@ def serve(
             )
         console.print("  Ctrl-C stops it")
         stop.wait()
+
+
+def _share(text: str) -> tuple[str, float]:
+    from csrm_serve.errors import StartError
+
+    bundle, _, share = text.rpartition("=")
+    try:
+        return bundle, float(share)
+    except ValueError:
+        raise StartError(f"--share {text}: give BUNDLE=SHARE, such as next-bundle=0.1.") from None
 
 
 def _snapshot(folder: str) -> str:

@@ -13,6 +13,7 @@ import uvicorn
 
 from csrm_serve.access import Keys
 from csrm_serve.api import create_api
+from csrm_serve.models import Models
 from csrm_serve.scoring_queue import ScoringQueue
 from csrm_serve.service import RelevanceService
 from tests.unit.csrm_serve.conftest import OneFact, QueueScorer, WordModel
@@ -49,8 +50,15 @@ def serving(keys: Keys | None = None) -> Iterator[Serving]:
     """Run the service in a thread of its own, on a free port of 127.0.0.1; it asks for keys where some are given."""
     model = WordModel()
     api = create_api(
-        RelevanceService(
-            QueueScorer(ScoringQueue(model)), OneFact(), default_deadline_ms=5_000, knowledge_budget_ms=100
+        Models(
+            {
+                "words": RelevanceService(
+                    QueueScorer(ScoringQueue(model)),
+                    OneFact(),
+                    default_deadline_ms=5_000,
+                    knowledge_budget_ms=100,
+                )
+            }
         ),
         keys=keys,
     )

@@ -87,6 +87,7 @@ def test_fields_of_the_wire_are_pinned() -> None:
     assert list(RelevanceRequest.model_fields) == [
         "query",
         "products",
+        "model",
         "locale",
         "threshold",
         "deadline_ms",

@@ -17,6 +17,7 @@ from csrm.model import Judged
 from csrm.wire import GradeProbabilities, Judgment, Level
 from csrm_serve.api import create_api
 from csrm_serve.messages import Knowledge, PartState, Scored, ScoringJob
+from csrm_serve.models import Models
 from csrm_serve.scoring_queue import ScoringQueue
 from csrm_serve.service import RelevanceService
 
@@ -153,9 +154,14 @@ MakeClient = Callable[..., TestClient]
 
 
 @pytest.fixture
-def make_client(service: RelevanceService) -> MakeClient:
+def models(service: RelevanceService) -> Models:
+    return Models({"words": service})
+
+
+@pytest.fixture
+def make_client(models: Models) -> MakeClient:
     def make(**options: int) -> TestClient:
-        return TestClient(create_api(service, **options), raise_server_exceptions=False)
+        return TestClient(create_api(models, **options), raise_server_exceptions=False)
 
     return make
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from csrm_serve.access import Keys, read_keys
 from csrm_serve.api import create_api
 from csrm_serve.errors import StartError
-from csrm_serve.service import RelevanceService
+from csrm_serve.models import Models
 from csrm_serve.settings import ServeSettings
 
 from .conftest import WordModel
@@ -27,17 +27,15 @@ def keys(tmp_path: Path) -> Keys:
     return read_keys(file)
 
 
-def caller(
-    service: RelevanceService, keys: Keys, key: str | None, most: int | None = None
-) -> httpx.AsyncClient:
-    api = create_api(service, keys=keys, max_requests_per_key=most)
+def caller(models: Models, keys: Keys, key: str | None, most: int | None = None) -> httpx.AsyncClient:
+    api = create_api(models, keys=keys, max_requests_per_key=most)
     headers = {} if key is None else {"Authorization": key}
     return httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://csrm", headers=headers)
 
 
 @pytest.mark.parametrize("key", ["Bearer shop-key", "bearer partner-key"])
-async def test_a_known_key_is_let_in(service: RelevanceService, keys: Keys, key: str) -> None:
-    async with caller(service, keys, key) as client:
+async def test_a_known_key_is_let_in(models: Models, keys: Keys, key: str) -> None:
+    async with caller(models, keys, key) as client:
         assert (await client.post("/v1/relevance", json=GOOD)).status_code == 200
         assert (await client.get("/v1/models")).status_code == 200
 
@@ -47,8 +45,8 @@ async def test_a_known_key_is_let_in(service: RelevanceService, keys: Keys, key:
     [None, "", "Bearer", "Bearer ", "Bearer shop-key2", "shop-key", "Basic shop-key", "Bearer # the shop"],
 )
 @pytest.mark.parametrize("path", ["/v1/relevance", "/v2/rerank", "/rerank", "/score", "/v1/models", "/x"])
-async def test_any_other_is_not(service: RelevanceService, keys: Keys, key: str | None, path: str) -> None:
-    async with caller(service, keys, key) as client:
+async def test_any_other_is_not(models: Models, keys: Keys, key: str | None, path: str) -> None:
+    async with caller(models, keys, key) as client:
         answer = await client.post(path, content=b"never read")
     assert answer.status_code == 401
     assert answer.json()["error"]["type"] == "unknown_key"
@@ -56,16 +54,16 @@ async def test_any_other_is_not(service: RelevanceService, keys: Keys, key: str 
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json"])
-async def test_probes_bring_no_key(service: RelevanceService, keys: Keys, path: str) -> None:
-    async with caller(service, keys, None) as client:
+async def test_probes_bring_no_key(models: Models, keys: Keys, path: str) -> None:
+    async with caller(models, keys, None) as client:
         assert (await client.get(path)).status_code == 200
 
 
 async def test_one_key_may_have_so_many_requests_under_way_and_others_are_served(
-    service: RelevanceService, keys: Keys, model: WordModel
+    models: Models, keys: Keys, model: WordModel
 ) -> None:
     model.seconds_each = 0.2
-    api = create_api(service, keys=keys, max_requests_per_key=2)
+    api = create_api(models, keys=keys, max_requests_per_key=2)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://csrm") as client:
 
         def ask(key: str) -> asyncio.Task[httpx.Response]:

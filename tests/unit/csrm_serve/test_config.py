@@ -7,6 +7,7 @@ import inspect
 import pytest
 import yaml
 from pydantic import ValidationError
+from ray.serve import Deployment
 from ray.serve.schema import ServeDeploySchema
 
 from csrm_cli.commands.serve import serve
@@ -17,6 +18,13 @@ from csrm_serve.settings import ServeSettings
 @pytest.fixture(scope="module")
 def config() -> ServeDeploySchema:
     return ServeDeploySchema.model_validate(yaml.safe_load(CONFIG_FILE.read_text(encoding="utf-8")))
+
+
+def deployments(settings: ServeSettings) -> dict[str, Deployment]:
+    """All of the application, by name."""
+    ingress = build(settings)._bound_deployment
+    parts = [part._bound_deployment for pair in ingress.init_args[0].values() for part in pair]
+    return {deployment.name: deployment for deployment in (ingress, *parts)}
 
 
 def test_the_yaml_is_a_deployment_of_the_builder(config: ServeDeploySchema) -> None:
@@ -39,9 +47,7 @@ def test_serve_finds_the_settings_in_the_builders_signature() -> None:
 
 def test_it_names_the_deployments_of_the_application(config: ServeDeploySchema) -> None:
     named = {deployment.name for deployment in config.applications[0].deployments}
-    ingress = build(ServeSettings())._bound_deployment
-    inner = {argument._bound_deployment.name for argument in ingress.init_args[:2]}
-    assert named == {ingress.name} | inner == {"Ingress", "Scorer", "Retriever"}
+    assert named == set(deployments(ServeSettings())) == {"Ingress", "Scorer", "Retriever"}
 
 
 def test_it_scales_the_scorer_and_gives_it_its_threads(config: ServeDeploySchema) -> None:
@@ -53,15 +59,44 @@ def test_it_scales_the_scorer_and_gives_it_its_threads(config: ServeDeploySchema
 
 def test_settings_become_deployment_options() -> None:
     settings = ServeSettings(threads=3, min_replicas=2, max_replicas=5, max_queued_requests=7)
-    scorer = build(settings)._bound_deployment.init_args[0]._bound_deployment
+    scorer = deployments(settings)["Scorer"]
     assert scorer.ray_actor_options["num_cpus"] == 3
     assert scorer.max_queued_requests == 7
     scaling = scorer._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas) == (2, 5)
 
 
+def test_each_bundle_has_deployments_of_its_own() -> None:
+    settings = ServeSettings(
+        bundle="now", base="weights", knowledge="notes", also=["next", "other"], shares={"next": 0.1}
+    )
+    found = deployments(settings)
+    assert set(found) == {"Ingress"} | {
+        f"{part}{place}" for part in ("Scorer", "Retriever") for place in ("", "-2", "-3")
+    }
+    for name, bundle in (("", "now"), ("-2", "next"), ("-3", "other")):
+        (own,) = found[f"Scorer{name}"].init_args
+        assert found[f"Retriever{name}"].init_args == (own,)
+        assert (own.bundle, own.also, own.shares) == (bundle, [], {})
+        assert (own.base, own.knowledge) == (("weights", "notes") if bundle == "now" else (None, None))
+    assert found["Ingress"].user_config == {"shares": {"next": 0.1}}
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"threads": 0}, {"min_replicas": 2}, {"bundel": "x"}, {"max_queued_requests": 0}]
+    "wrong",
+    [
+        {"threads": 0},
+        {"min_replicas": 2},
+        {"bundel": "x"},
+        {"max_queued_requests": 0},
+        {"also": ["default"]},
+        {"also": ["next", "next"]},
+        {"shares": {"next": 0.1}},
+        {"also": ["next"], "shares": {"next": 1.1}},
+        {"also": ["next"], "shares": {"next": -0.1}},
+        {"also": ["next"], "shares": {"next": float("nan")}},
+        {"also": ["a", "b"], "shares": {"a": 0.6, "b": 0.6}},
+    ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
@@ -73,4 +108,5 @@ def test_every_setting_is_an_option_of_the_command_with_the_same_default() -> No
     options = inspect.signature(serve).parameters
     for name, field in ServeSettings.model_fields.items():
         if name not in ("threads", "min_replicas", "max_replicas"):
-            assert options[name].default == field.default, name
+            told = options[name].default
+            assert (field.default.__class__() if told is None else told) == field.default, name

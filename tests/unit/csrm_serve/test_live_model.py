@@ -1,0 +1,121 @@
+"""A bundle's folder while it serves: another version is taken up beside the work, a broken one is not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from csrm_serve import live_model
+from csrm_serve.live_model import LiveModel
+from csrm_serve.messages import ScoringJob
+from csrm_serve.settings import ServeSettings
+from tests.unit.csrm.conftest import model, tokenizer
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random model."""
+    folder = tmp_path_factory.mktemp("base")
+    words = tokenizer()
+    words.save_pretrained(folder)
+    model("gemma3", len(words)).eval().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, base: Path) -> Path:
+    write(tmp_path / "bundle", base, 1)
+    return tmp_path / "bundle"
+
+
+@pytest.fixture
+def live(folder: Path) -> LiveModel:
+    return LiveModel(ServeSettings(bundle=str(folder), precision="fp32"), 1)
+
+
+def write(folder: Path, weights: Path, version: int, **more: object) -> None:
+    folder.mkdir(exist_ok=True)
+    manifest = {"name": "tiny", "version": version, "base": str(weights), **more}
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+
+
+def looks_twice(live: LiveModel) -> list[bool]:
+    return [live.refresh(), live.refresh()]
+
+
+def job(products: int = 1) -> ScoringJob:
+    now = time.time()
+    texts = [f"case {number}" for number in range(products)]
+    return ScoringJob("case", texts, "en", (), None, deadline=now + 60, sent_at=now)
+
+
+async def test_another_version_takes_over_once_it_lies_still(
+    live: LiveModel, folder: Path, base: Path
+) -> None:
+    assert (await live.queue.run(job())).model == "tiny@1"
+    assert looks_twice(live) == [False, False], "nothing has changed"
+    write(folder, base, 2, threshold=0.25)
+    assert not live.refresh(), "it may still be written"
+    assert (await live.queue.run(job())).model == "tiny@1"
+    assert live.refresh()
+    scored = await live.queue.run(job())
+    assert (scored.model, scored.threshold) == ("tiny@2", 0.25)
+    assert live.queue.describe()["model"] == "tiny@2"
+    assert looks_twice(live) == [False, False]
+
+
+async def test_a_job_ends_with_the_model_that_it_began_with(
+    live: LiveModel, folder: Path, base: Path
+) -> None:
+    long = asyncio.create_task(live.queue.run(job(3_000)))
+    await asyncio.sleep(0.05)
+    write(folder, base, 2)
+    taken = await asyncio.to_thread(looks_twice, live)
+    assert taken == [False, True]
+    assert not long.done(), "it was under way when the other came"
+    assert (await live.queue.run(job())).model == "tiny@2"
+    scored = await long
+    assert (scored.model, len(scored.results)) == ("tiny@1", 3_000)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"threshold": 7}, "threshold"),
+        ({"base": "/absent/base"}, "does not exist"),
+        ({"prompt": {"answers": {}}}, "bundle.json"),
+    ],
+)
+async def test_a_bundle_that_cannot_be_used_changes_nothing(
+    live: LiveModel, folder: Path, base: Path, more: dict[str, object], reason: str
+) -> None:
+    write(folder, base, 2, **more)
+    assert looks_twice(live) == [False, False]
+    assert live.fault and reason in live.fault
+    assert (await live.queue.run(job())).model == "tiny@1"
+    write(folder, base, 3)
+    assert looks_twice(live) == [False, True]
+    assert live.fault is None
+
+
+async def test_a_folder_that_is_away_changes_nothing(live: LiveModel, folder: Path, base: Path) -> None:
+    shutil.move(folder, folder.with_name("away"))
+    assert looks_twice(live) == [False, False]
+    assert (await live.queue.run(job())).model == "tiny@1"
+    write(folder, base, 2)
+    assert looks_twice(live) == [False, True]
+
+
+async def test_a_bundle_without_the_memory_to_load_it_is_left(
+    live: LiveModel, folder: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_model, "available_bytes", lambda: 10 * 2**20)
+    write(folder, base, 2)
+    assert looks_twice(live) == [False, False]
+    assert live.fault and "GB of memory" in live.fault
+    assert (await live.queue.run(job())).model == "tiny@1"
