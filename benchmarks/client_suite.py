@@ -5,8 +5,8 @@
 CHECKOUT is a checkout of https://github.com/opensearch-project/opensearch-py; its packages on PyPI have no tests. The
 tests that want a server, of the ordinary client and of the asynchronous one, are run as the checkout says: against a
 node, and against the gateway of `benchmarks.rest_suite`, which covers every index of it. Compared is, test by test,
-how it ended and the first line of what it says if it did not pass. Where anything differs, everything is run again, both
-ways: what differs each time is the gateway's doing, unless direct runs differ in it among themselves.
+how it ended and the first line of what it says if it did not pass. Where anything differs, everything is run again,
+both ways: what differs each time is the gateway's doing, unless direct runs differ in it among themselves.
 
 Left out are the tests of gRPC and of a secured node, and the REST tests, which `benchmarks.rest_suite` has. Tests of
 plugins that the node does not have fail or are skipped both ways, which counts as no difference.
