@@ -6,16 +6,17 @@ Knows entries and strings; knows no vectors.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from csrm.knowledge.edits import misspelled_in
 from csrm.knowledge.entries import CategoryEntry, QueryEntry, TermEntry
-from csrm.knowledge.folding import Script, fold, script
+from csrm.knowledge.folding import Script, fold, fold_width, script
 from csrm.knowledge.literal import Occurrence, SpellingFinder
 from csrm.knowledge.ngrams import NgramIndex
+from csrm.knowledge.sounds import SoundFinder
 
 _LIKELY_SLIP = 0.45
 """Share of a term's n-grams in the query from which its edits are counted: one slip in five halves it."""
@@ -34,9 +35,9 @@ class FoundWords:
     exact: Mapping[int, str]
     """Number -> spelling as the entry has it; best first: the longest, then from left to right."""
     slips: Mapping[int, str]
-    """Number of a term -> the words of the query that misspell it."""
+    """Number of a term -> the words of the query that misspell it, or sound like it."""
     likeness: Mapping[int, float]
-    """Number of a term in ``slips`` -> share of its n-grams that are in the query."""
+    """Number of a term in ``slips`` -> share of its n-grams that are in the query, or of its sound."""
     whole: bool
     """Whether the terms found leave no word of the query over."""
 
@@ -56,16 +57,29 @@ class KnownWords:
         self._owners = [number for number, _ in spelled]
         self._folded = [fold(spelling) for _, spelling in spelled]
         self._ngrams = NgramIndex([spelling for _, spelling in spelled])
+        self._sounds = SoundFinder(spelled)
         self._queries: dict[str, list[int]] = defaultdict(list)
         for number, entry in enumerate(entries):
             if isinstance(entry, QueryEntry):
                 self._queries[fold(entry.query)].append(number)
 
-    def find(self, query: str, locale: str | None) -> FoundWords:
-        """All of them; ``locale`` is the shop's language."""
+    def find(
+        self,
+        query: str,
+        locale: str | None,
+        believable: Callable[[int, float], bool] = lambda number, likeness: True,
+    ) -> FoundWords:
+        """All of them.
+
+        Args:
+            query: what the shopper typed.
+            locale: the shop's language.
+            believable: whether an entry, by its number, may be meant by words that only sound like it, and
+                by what share.
+        """
         folded = fold(query)
         terms = self._terms(query, locale)
-        slips, likeness = self._slips(folded, locale, terms)
+        slips, likeness = self._slips(folded, locale, terms, believable)
         misread = [_span(folded, words) for words in slips.values()]
         # A word within a longer, misspelled one means that: "cascos" are headphones, "cascos bici" helmets.
         terms = [one for one in terms if not any(one.start in span for span in misread)]
@@ -73,7 +87,7 @@ class KnownWords:
         covered = {place for span in spans for place in span}
         return FoundWords(
             exact=self._ranked(terms, folded, query, locale),
-            slips=slips,
+            slips={number: _as_typed(query, folded, words) for number, words in slips.items()},
             likeness=likeness,
             whole=bool(spans) and not any(c.isalnum() for i, c in enumerate(folded) if i not in covered),
         )
@@ -107,7 +121,11 @@ class KnownWords:
         return ranked
 
     def _slips(
-        self, folded: str, locale: str | None, known: Sequence[Occurrence]
+        self,
+        folded: str,
+        locale: str | None,
+        known: Sequence[Occurrence],
+        believable: Callable[[int, float], bool],
     ) -> tuple[dict[int, str], dict[int, float]]:
         _, shares = self._ngrams.compare(folded)
         slips: dict[int, str] = {}
@@ -121,6 +139,12 @@ class KnownWords:
             if words and not _within(_span(folded, words), known):
                 slips[number] = words
                 likeness[number] = float(shares[row])
+        for heard in self._sounds.find(folded):
+            if heard.owner in slips or _within(_span(folded, heard.words), known):
+                continue
+            if believable(heard.owner, heard.likeness):
+                slips[heard.owner] = heard.words
+                likeness[heard.owner] = heard.likeness
         longest = {
             number: words
             for number, words in slips.items()
@@ -153,6 +177,12 @@ def _span(folded: str, words: str) -> range:
     """Where the words stand in the query, which has them."""
     start = f" {folded} ".index(f" {words} ")
     return range(start, start + len(words))
+
+
+def _as_typed(query: str, folded: str, words: str) -> str:
+    """The words with their katakana, which `fold` makes hiragana, one for one."""
+    span = _span(folded, words)
+    return fold_width(query)[span.start : span.stop]
 
 
 def _within(span: range, known: Iterable[Occurrence]) -> bool:

@@ -1,10 +1,11 @@
 """Finds the few knowledge entries that help to understand a query, or none: none is better than a wrong one.
 
-Three ways of finding, in falling order of trust:
+Four ways of finding, in falling order of trust:
 
     literal  a term's spelling stands in the query, or a past query is the same text
     dense    the meanings are close, in whatever languages (cosine of language-free vectors)
     lexical  the spellings are close (character n-grams): misspellings, text without spaces
+    sound    words of the query sound like a term's spelling, and its meaning is not far: two weak signs that agree
 
 What is found literally comes first; the rest is fused by reciprocal rank (Cormack et al. 2009). An entry
 found in no way above its floor is not returned. Where the query has known words, they outweigh closeness: other
@@ -61,6 +62,8 @@ class RetrievalSettings:
     spelling raise: "olive oil" and "fish oil"."""
     dense_gap: float = 0.20
     """How far below the closest entry of its kind another may be: beside a good one, a weak one is noise."""
+    sound_bonus: float = 0.35
+    """How far below the floor a term may be that words of the query sound like; less, where they only nearly do."""
     alike_floor: float = 0.55
     """Least likeness of two spellings as wholes, for queries and categories."""
     max_per_kind: Mapping[Kind, int] = field(
@@ -195,8 +198,12 @@ class Retriever:
         self, query: str, locale: str | None, limit: int, cosines: Scores, hidden: Collection[str]
     ) -> list[Retrieved]:
         entries = self.snapshot.entries
-        found = self._words.find(query, locale)
         close = self._closeness(query, locale, cosines)
+
+        def believable(number: int, likeness: float) -> bool:
+            return bool(close[number] + likeness >= 1 + self._floor - self.settings.sound_bonus)
+
+        found = self._words.find(query, locale, believable)
         lexical = self._lexical(query, found)
         self._heed_words(found, close, lexical)
         unseen = [self._numbers[id] for id in hidden if id in self._numbers]

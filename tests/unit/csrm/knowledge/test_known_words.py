@@ -89,3 +89,21 @@ def test_a_word_is_no_slip_of_another_languages() -> None:
 )
 def test_whether_known_words_are_all_of_the_query(query: str, whole: bool) -> None:
     assert WORDS.find(query, "en").whole == whole
+
+
+def test_words_that_sound_like_a_term_are_meant_where_that_can_be_believed() -> None:
+    asked: list[tuple[str, float]] = []
+
+    def believable(number: int, likeness: float) -> bool:
+        asked.append((ENTRIES[number].id, likeness))
+        return ENTRIES[number].id == "mint"
+
+    found = WORDS.find("민트 마우스", "ko", believable)
+    assert {ENTRIES[number].id: words for number, words in found.slips.items()} == {"mint": "민트"}
+    assert {id for id, _ in asked} >= {"mint"}
+    assert all(0.7 <= likeness <= 1 for _, likeness in asked)
+    assert WORDS.find("민트 마우스", "ko", lambda number, likeness: False).slips == {}
+
+
+def test_a_known_word_is_not_heard_as_another() -> None:
+    assert slips("고양이 모래", "ko") == slips("手紙", "ja") == {}

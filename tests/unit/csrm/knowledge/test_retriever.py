@@ -202,3 +202,30 @@ def test_a_term_that_is_not_in_the_query_is_for_queries_without_a_known_word(emb
     alone = Retriever(KnowledgeSnapshot.build([DIAPERS_JA], embedder), embedder)
     assert ids(both, "嬰兒尿布", "zh-TW") == ["diapers"]
     assert ids(alone, "嬰兒尿布", "zh-TW") == ["diapers-ja"]
+
+
+BRAND = TermEntry(id="brand", source="t", term="Strivo", meaning="brand of running shoes")
+NAMESAKE = TermEntry(id="namesake", source="t", term="Coral", meaning="brand of phones")
+
+
+@pytest.mark.parametrize(
+    ("query", "locale", "line"),
+    [
+        ("스트리보 운동화", "ko", "스트리보 = Strivo, brand of running shoes"),
+        ("ストリーボ", "ja", "ストリーボ = Strivo, brand of running shoes"),
+    ],
+)
+def test_a_name_is_found_by_its_sound_in_a_script_that_no_entry_has(
+    embedder: Embedder, query: str, locale: str, line: str
+) -> None:
+    retriever = Retriever(KnowledgeSnapshot.build([BRAND], embedder), embedder)
+    (found,) = retriever.retrieve(query, locale)
+    assert found.line == line
+    deaf = Retriever(retriever.snapshot, embedder, RetrievalSettings(sound_bonus=-2))
+    assert line not in [one.line for one in deaf.retrieve(query, locale)]
+
+
+def test_a_sound_alone_is_not_enough(embedder: Embedder) -> None:
+    retriever = Retriever(KnowledgeSnapshot.build([NAMESAKE], embedder), embedder)
+    assert ids(retriever, "코랄", "ko") == ["namesake"]
+    assert ids(retriever, "correr", "es") == ids(retriever, "zapatillas de correr", "es") == []
