@@ -23,7 +23,7 @@ demo: $(STAMP) ## the whole product on the demo shop, up until Ctrl-C (ONCE=1: e
 	@$(BIN)/python -m demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(QUERIES),--queries $(QUERIES))
 
 .PHONY: test
-test: lint types browser ## lint, types, then unit, integration and end-to-end tests
+test: lint types browser cache-server ## lint, types, then unit, integration and end-to-end tests
 	@$(PYTEST) tests/unit tests/integration tests/e2e
 
 .PHONY: lint
@@ -48,8 +48,12 @@ unit: $(STAMP) ## unit tests: no server, no model
 browser: ## Chromium for the playground's tests, where there is none (Debian, as root)
 	@scripts/browser
 
+.PHONY: cache-server
+cache-server: ## a Valkey or Redis server for the shared cache's tests, where there is none (Debian, as root)
+	@scripts/cache-server
+
 .PHONY: integration
-integration: $(STAMP) browser ## the OpenSearch side against a real node
+integration: $(STAMP) browser cache-server ## the OpenSearch side against a real node
 	@$(PYTEST) tests/integration
 
 .PHONY: e2e

@@ -11,6 +11,7 @@ Knows files; loads no weights. Any causal-LM reranker with yes/no answers is a b
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from csrm.errors import BundleError
 from csrm.prompt import PromptLimits, PromptTemplate
 
 DEFAULT_BUNDLE = "default"
+MANIFEST_FILE = "bundle.json"
 EXIT_FILE = "exit.safetensors"
 _SHIPPED_DEFAULT = "csrm-gemma3-270m"
 
@@ -91,6 +93,19 @@ class Bundle:
         """File of the early exit's head, where the manifest has an exit."""
         return self.path / EXIT_FILE
 
+    def files(self) -> list[Path]:
+        """Those that decide grades: manifest, adapter, early exit."""
+        parts = [*self.path.glob("adapter/*"), *self.path.glob(EXIT_FILE)]
+        return [self.path / MANIFEST_FILE, *sorted(part for part in parts if part.is_file())]
+
+    def digest(self) -> str:
+        """SHA-256 of the files that decide grades, in hexadecimal digits."""
+        found = hashlib.sha256()
+        for file in self.files():
+            content = file.read_bytes()
+            found.update(f"{file.name} {len(content)} ".encode() + content)
+        return found.hexdigest()
+
     @property
     def knowledge_path(self) -> Path | None:
         return self._part("knowledge")
@@ -126,7 +141,7 @@ def load_bundle(bundle: str | Path = DEFAULT_BUNDLE) -> Bundle:
     folder = Path(name)
     if not folder.is_dir():
         folder = shipped_bundles() / name
-    manifest = folder / "bundle.json"
+    manifest = folder / MANIFEST_FILE
     if not manifest.is_file():
         shipped = sorted(path.parent.name for path in shipped_bundles().glob("*/bundle.json"))
         raise BundleError(

@@ -18,7 +18,7 @@ from csrm.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from csrm.calibration import expected_gain
 from csrm.errors import DeadlineExceededError, InputError, MissingExtraError
 from csrm.prompt import GRADES
-from csrm.scoring.cache import GradeCache
+from csrm.scoring.cache import GradeCache, Question
 from csrm.wire import GradeProbabilities, Judgment, Level
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class RelevanceModel:
         self.bundle = bundle
         self.cache = GradeCache(cache_mb * 2**20)
         self.name = bundle.name
+        self.digest = bundle.digest()
         self.engine_name: str = loaded.engine.name
         self.precision: str = loaded.precision
         self.warning: str | None = loaded.warning
@@ -299,12 +300,14 @@ class RelevanceModel:
         started = time.perf_counter()
         level = self.level(level)
         limit = self.threshold(locale, level) if threshold is None else threshold
-        question = [query, locale, *knowledge]
+        by_all_asked, *early_asked = self.questions(
+            query, locale=locale, knowledge=knowledge, level=level, partial=partial
+        )
         full, early = _unknown(len(products)), _unknown(len(products))
-        unknown, keys = self.cache.find(["full", *question], products, full)
+        unknown, keys = self.cache.find(by_all_asked, products, full)
         unseen: list[int] = []
-        if self._exit is not None and (level != "full" or partial):
-            without, early_keys = self.cache.find(["early", *question], products, early)
+        for question in early_asked:
+            without, early_keys = self.cache.find(question, products, early)
             key_of = dict(zip(without, early_keys, strict=True))
             unseen = [place for place in unknown if place in key_of]
 
@@ -350,6 +353,21 @@ class RelevanceModel:
         by_all = ~np.isnan(full[:, 0])
         settled = by_all | ~self._needs_all(level, early, full, limit)
         return Graded(np.where(by_all[:, None], full, early), by_all, settled)
+
+    def questions(
+        self,
+        query: str,
+        *,
+        locale: str | None = None,
+        knowledge: Sequence[str] = (),
+        level: Level | None = None,
+        partial: bool = False,
+    ) -> list[Question]:
+        """What `grading` looks up in the cache: grades of all layers, and those of the first where they may do."""
+        question = [query, locale, *knowledge]
+        if self._exit is None or (self.level(level) == "full" and not partial):
+            return [["full", *question]]
+        return [["full", *question], ["early", *question]]
 
     def irrelevance(self, grades: Grades, full: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """Calibrated P(C or I) (n,) of grade probabilities (n, 4).

@@ -23,10 +23,17 @@ from csrm_serve.handles import RetrieverHandle, ScorerHandle
 from csrm_serve.live_knowledge import LiveKnowledge
 from csrm_serve.live_model import LiveModel
 from csrm_serve.messages import Knowledge, PartState, Scored, ScoringJob
-from csrm_serve.metrics import depth_counter, lookup_counter, product_counter, stage_observer
+from csrm_serve.metrics import (
+    depth_counter,
+    lookup_counter,
+    product_counter,
+    shared_counter,
+    stage_observer,
+)
 from csrm_serve.models import Models
 from csrm_serve.service import RelevanceService
 from csrm_serve.settings import ServeSettings
+from csrm_serve.shared_cache import SharedCache
 
 STUCK_S = 300.0
 """A batch that runs longer than this means a replica that will not recover; slow machines stay below."""
@@ -40,7 +47,8 @@ class Scorer:
     def __init__(self, settings: ServeSettings) -> None:
         assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
         threads = max(1, int(assigned.get("CPU", settings.threads)))
-        self._live = LiveModel(settings, threads, observe=stage_observer())
+        shared = _shared_cache(settings)
+        self._live = LiveModel(settings, threads, observe=stage_observer(), shared=shared)
         self._refreshing: asyncio.Task[bool] | None = None
         self._counted: tuple[GradeCache, int, int] = (self._live.model.cache, 0, 0)
         self._count_lookups = lookup_counter()
@@ -48,7 +56,7 @@ class Scorer:
         self._count_depth = depth_counter()
 
     async def judge(self, job: ScoringJob) -> Scored:
-        scored = await self._live.queue.run(job)
+        scored = await self._live.judge(job)
         self._count_cache()
         removed = sum(judgment["decision"] == "remove" for judgment in scored.results)
         self._count("remove", removed)
@@ -78,6 +86,19 @@ class Scorer:
             raise RuntimeError(f"One batch has been scored for over {STUCK_S:.0f} s.")
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(asyncio.to_thread(self._live.refresh))
+
+
+def _shared_cache(settings: ServeSettings) -> SharedCache | None:
+    if settings.shared_cache is None:
+        return None
+    return SharedCache(
+        settings.shared_cache,
+        password_file=settings.shared_cache_password_file,
+        prefix=settings.shared_cache_prefix,
+        ttl_s=settings.shared_cache_ttl_s,
+        timeout_ms=settings.shared_cache_timeout_ms,
+        count=shared_counter(),
+    )
 
 
 class Retriever:

@@ -7,18 +7,23 @@ it looks.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import resource
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import time
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from csrm_serve.errors import StartError
 from csrm_serve.memory import available_bytes
+from csrm_serve.messages import Scored, ScoringJob
 from csrm_serve.scoring_queue import ScoringQueue
 from csrm_serve.settings import ServeSettings
+from csrm_serve.shared_cache import SharedCache
 
 if TYPE_CHECKING:
+    from csrm.bundle import Bundle
     from csrm.model import RelevanceModel
 
 Looks = tuple[tuple[str, int, int], ...]
@@ -34,6 +39,7 @@ class LiveModel:
         settings: of one bundle.
         threads: of a judgment.
         observe: see `ScoringQueue`.
+        shared: cache of grades beyond this replica.
 
     Raises:
         CsrmError: the bundle or its base cannot be used.
@@ -45,19 +51,37 @@ class LiveModel:
         threads: int,
         *,
         observe: Callable[[str, float], None] = lambda stage, ms: None,
+        shared: SharedCache | None = None,
     ) -> None:
         from csrm.bundle import load_bundle
 
         self._settings = settings
         self._threads = threads
-        self._folder = load_bundle(settings.bundle).path
-        self._taken = self._seen = _look(self._folder)
+        self._observe = observe
+        self._shared = shared
+        self._bundle = load_bundle(settings.bundle)
+        self._taken = self._seen = _look(self._bundle)
         self._needed_bytes = 0
         self.fault: str | None = None
         self.model = self._load(settings.precision)
         self.queue = ScoringQueue(self.model, level=settings.level, observe=observe)
         # What loading took this time, it takes again: the peak of this process, in kB on Linux.
         self._needed_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    async def judge(self, job: ScoringJob) -> Scored:
+        """`ScoringQueue.run`; what the shared cache has of the job is looked up first."""
+        if self._shared is not None:
+            model, began = self.model, time.perf_counter()
+            questions = model.questions(
+                job.query,
+                locale=job.locale,
+                knowledge=job.knowledge,
+                level=job.level or self._settings.level,
+                partial=job.partial,
+            )
+            await self._shared.fill(model.cache, self._identity(model), questions, job.products)
+            self._observe("shared_cache", (time.perf_counter() - began) * 1000)
+        return await self.queue.run(job)
 
     def refresh(self) -> bool:
         """Take up what is in the folder now, if it is something else and lay still since the last look.
@@ -66,7 +90,7 @@ class LiveModel:
             Whether another model answers from now on. Where it should and cannot, the old one stays, `fault` says
             why, and nothing is tried until the folder changes again.
         """
-        looks = _look(self._folder)
+        looks = _look(self._bundle)
         still, self._seen = looks == self._seen, looks
         if looks == self._taken or not still or not looks:
             return False
@@ -80,8 +104,8 @@ class LiveModel:
             model = self._load(self.model.precision)  # measured at the start, when nothing else ran
             self.queue.replace(model)
         except Exception as error:  # whatever it is, the old model goes on
-            self.fault = f"The bundle in {self._folder} is not taken up: {error}"
-            log.exception("%s goes on: the bundle in %s cannot be used", self.model.name, self._folder)
+            self.fault = f"The bundle in {self._bundle.path} is not taken up: {error}"
+            log.exception("%s goes on: the bundle in %s cannot be used", self.model.name, self._bundle.path)
             return False
         self.fault = None
         log.info("%s takes the place of %s.", model.name, self.model.name)
@@ -92,7 +116,7 @@ class LiveModel:
         from csrm.model import RelevanceModel
 
         model = RelevanceModel.load(
-            self._folder,
+            self._bundle.path,
             base=self._settings.base,
             precision=precision,
             threads=self._threads,
@@ -107,20 +131,22 @@ class LiveModel:
         )
         if model.warning:
             log.warning(model.warning)
+        if self._shared is not None:
+            model.cache.told = partial(self._shared.keep, self._identity(model))
         return model
 
+    def _identity(self, model: RelevanceModel) -> str:
+        """What decides grades beside the question and the product."""
+        base = self._settings.base or model.bundle.manifest.base
+        parts = "\n".join((model.name, model.digest, base, model.precision, model.engine_name))
+        return hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()
 
-def _look(folder: Path) -> Looks:
+
+def _look(bundle: Bundle) -> Looks:
     """How the files look that make a model; nothing where they cannot be read, as while a folder is renamed."""
     try:
         return tuple(
-            (path.name, (state := path.stat()).st_size, state.st_mtime_ns) for path in _files(folder)
+            (file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in bundle.files()
         )
     except OSError:
         return ()
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """The files that decide grades, and the manifest; knowledge is watched by the retriever."""
-    yield folder / "bundle.json"
-    yield from sorted([*folder.glob("adapter/*"), *folder.glob("exit.safetensors")])

@@ -1,9 +1,11 @@
 """Durations of the stages as a Ray Serve histogram, for the Ray dashboard and Prometheus.
 
-    csrm_stage_ms{stage}     queue, knowledge, cache, tokenise, prefix, products (of these early), total
+    csrm_stage_ms{stage}     queue, knowledge, shared_cache, cache, tokenise, prefix, products (of these early), total
     csrm_products{decision}  products judged: kept and removed; unscored: not judged before the deadline
     csrm_depth{layers}       products judged by the model's first layers alone, and by all
     csrm_cache{outcome}      products whose grades were remembered (hit) or computed (miss)
+    csrm_shared_cache{outcome}  grades that were there (hit) or not (miss), that were looked up in vain (failed), that
+                             were written, and that were not because it failed or was too slow (dropped)
 
 Knows Ray's metrics; only deployments make them, since Ray tags them with the replica they live in.
 """
@@ -46,6 +48,13 @@ def lookup_counter() -> Callable[[str, int], None]:
     """A function that counts (outcome, products) of looking grades up."""
     return _counter(
         "csrm_cache", "Products looked up among the grades computed before, by outcome.", "outcome"
+    )
+
+
+def shared_counter() -> Callable[[str, int], None]:
+    """A function that counts (outcome, grades) of the cache that all replicas share."""
+    return _counter(
+        "csrm_shared_cache", "Grades in the cache that all replicas share, by outcome.", "outcome"
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from csrm.errors import InputError
 from csrm.wire import Level
+from csrm_serve.shared_cache import check_url
 from csrm_serve.shares import check_shares
 
 
@@ -49,6 +50,25 @@ class ServeSettings(BaseModel):
         ge=0,
         description="Megabytes a scorer replica keeps for grades it has computed (64 hold 260,000); 0 keeps none.",
     )
+    shared_cache: str | None = Field(
+        default=None,
+        description="Valkey or Redis server whose grades all replicas share, such as valkey://cache:6379/0; none if "
+        "null.",
+    )
+    shared_cache_password_file: str | None = Field(
+        default=None, min_length=1, description="File with that server's password, on every node."
+    )
+    shared_cache_prefix: str = Field(
+        default="csrm", min_length=1, description="Begins the name of every entry there."
+    )
+    shared_cache_ttl_s: int = Field(
+        default=604_800, ge=1, description="Seconds that an entry is kept for there."
+    )
+    shared_cache_timeout_ms: float = Field(
+        default=5,
+        gt=0,
+        description="Milliseconds a look-up there may take before a query is scored without it.",
+    )
     min_replicas: int = Field(default=1, ge=1, description="Scorer replicas at rest.")
     max_replicas: int = Field(default=1, ge=1, description="Most scorer replicas under load.")
     max_queued_requests: int = Field(
@@ -79,6 +99,17 @@ class ServeSettings(BaseModel):
             raise ValueError(
                 "max_requests_per_key needs api_keys: without keys, callers cannot be told apart"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_a_cache(self) -> Self:
+        if self.shared_cache is None:
+            if self.shared_cache_password_file is not None:
+                raise ValueError("shared_cache_password_file needs shared_cache")
+            return self
+        check_url(self.shared_cache)
+        if not self.cache_mb:
+            raise ValueError("shared_cache needs cache_mb: what is found there is remembered in the replica")
         return self
 
     @model_validator(mode="after")

@@ -33,11 +33,25 @@ def test_a_base_without_a_model_is_named(tmp_path: Path) -> None:
     assert "config.json" in refused("--base", str(tmp_path), "--port", str(free_port()))
 
 
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("http://127.0.0.1:6379", "give valkey://"),
+        ("valkey://127.0.0.1:x", "give valkey://"),
+        ("127.0.0.1:6379", "give valkey://"),
+        ("valkey://:secret-word@127.0.0.1:6379", "shared_cache_password_file"),
+    ],
+)
+def test_a_wrong_address_of_the_shared_cache_is_named(address: str, reason: str) -> None:
+    sentence = refused("--shared-cache", address)
+    assert reason in sentence and "secret-word" not in sentence
+
+
 @pytest.mark.parametrize("share", ["next", "next=much", "next=2", "absent=0.1", "next=0.7"])
 def test_a_wrong_share_is_named(share: str) -> None:
     more = ("--share", "other=0.7") if share == "next=0.7" else ()
     sentence = refused("--also", "next", "--also", "other", "--share", share, *more)
-    assert "--share" in sentence
+    assert "share" in sentence
 
 
 @pytest.mark.parametrize("flag", ["--port", "--dashboard-port"])

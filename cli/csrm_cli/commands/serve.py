@@ -68,6 +68,29 @@ def serve(
         int,
         typer.Option(help="Megabytes for grades each scorer replica has computed; 0 keeps none.", min=0),
     ] = 64,
+    shared_cache: Annotated[
+        str | None,
+        typer.Option(
+            help="Valkey or Redis server whose grades all replicas share, such as valkey://cache:6379/0; none if not"
+            " given.",
+            metavar="URL",
+        ),
+    ] = None,
+    shared_cache_password_file: Annotated[
+        Path | None, typer.Option(help="File with that server's password.", metavar="FILE")
+    ] = None,
+    shared_cache_prefix: Annotated[
+        str, typer.Option(help="Begins the name of every entry there.", metavar="TEXT")
+    ] = "csrm",
+    shared_cache_ttl_s: Annotated[
+        int, typer.Option(help="Seconds that an entry is kept for there.", min=1)
+    ] = 604_800,
+    shared_cache_timeout_ms: Annotated[
+        float,
+        typer.Option(
+            help="Milliseconds a look-up there may take before a query is scored without it.", min=1
+        ),
+    ] = 5,
     max_queued_requests: Annotated[
         int, typer.Option(help="Requests that may wait for a scorer; one more is answered 503.", min=1)
     ] = 32,
@@ -96,12 +119,15 @@ def serve(
     ] = None,
 ) -> None:
     """Run the relevance service until Ctrl-C or TERM, then take down every process it started."""
-    from csrm.errors import InputError, MissingExtraError
+    from csrm.errors import MissingExtraError
 
     for package in ("ray", "fastapi", "torch", "transformers"):
         if find_spec(package) is None:
             raise MissingExtraError(package, "serve")
+    if shared_cache is not None and find_spec("valkey") is None:
+        raise MissingExtraError("valkey", "cache")
 
+    from pydantic import ValidationError
     from rich.console import Console
 
     from csrm.bundle import load_bundle
@@ -110,7 +136,6 @@ def serve(
     from csrm_serve.errors import StartError
     from csrm_serve.local import running
     from csrm_serve.settings import ServeSettings
-    from csrm_serve.shares import check_shares
 
     console = Console(highlight=False)
     began = time.monotonic()
@@ -123,30 +148,36 @@ def serve(
     if api_keys is not None:
         read_keys(api_keys)  # what is no file of keys is refused before Ray starts
     given = dict(_share(text) for text in shares or [])
-    try:
-        check_shares(given, also or [])
-    except InputError as error:
-        raise StartError(f"--share: {error}") from None
     most = max(replicas, max_replicas or replicas)
     scorers = most * (1 + len(also or []))
-    settings = ServeSettings(
-        bundle=bundle,
-        also=also or [],
-        shares=given,
-        base=base,
-        knowledge=_snapshot(knowledge) if knowledge else None,
-        precision=precision,
-        level=level,
-        cache_mb=cache_mb,
-        threads=threads or max(1, (os.cpu_count() or 1) // scorers),
-        min_replicas=replicas,
-        max_replicas=most,
-        max_queued_requests=max_queued_requests,
-        default_deadline_ms=default_deadline_ms,
-        knowledge_budget_ms=knowledge_budget_ms,
-        api_keys=str(api_keys.resolve()) if api_keys else None,
-        max_requests_per_key=max_requests_per_key,
-    )
+    try:
+        settings = ServeSettings(
+            bundle=bundle,
+            also=also or [],
+            shares=given,
+            base=base,
+            knowledge=_snapshot(knowledge) if knowledge else None,
+            precision=precision,
+            level=level,
+            cache_mb=cache_mb,
+            shared_cache=shared_cache,
+            shared_cache_password_file=(
+                str(shared_cache_password_file.resolve()) if shared_cache_password_file else None
+            ),
+            shared_cache_prefix=shared_cache_prefix,
+            shared_cache_ttl_s=shared_cache_ttl_s,
+            shared_cache_timeout_ms=shared_cache_timeout_ms,
+            threads=threads or max(1, (os.cpu_count() or 1) // scorers),
+            min_replicas=replicas,
+            max_replicas=most,
+            max_queued_requests=max_queued_requests,
+            default_deadline_ms=default_deadline_ms,
+            knowledge_budget_ms=knowledge_budget_ms,
+            api_keys=str(api_keys.resolve()) if api_keys else None,
+            max_requests_per_key=max_requests_per_key,
+        )
+    except ValidationError as error:
+        raise StartError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}.") from None
     for name in settings.bundles:
         prepare_base(settings.of(name).base or load_bundle(name).manifest.base, progress=say)
 
