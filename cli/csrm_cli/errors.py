@@ -23,6 +23,7 @@ RUNTIME_ERRORS = frozenset(
         "NodeUrlError",
         "NotEnoughMemoryError",
         "RelevanceError",
+        "TrainingError",
         "UnreachableError",
     }
 )

@@ -6,6 +6,7 @@
     ├── BaseModelError        the base weights cannot be had or read
     ├── KnowledgeError        a knowledge snapshot is broken or made by another embedder
     ├── DeadlineExceededError the deadline passed before every product was judged
+    ├── TrainingError         training cannot go on: no number for a loss, or no room on the disk
     └── MissingExtraError     a part of the distribution that was not installed
 
 Each message is one sentence that says what to do.
@@ -36,6 +37,10 @@ class KnowledgeError(CsrmError):
 
 class DeadlineExceededError(CsrmError):
     """The deadline passed before every product was judged; the answer would come too late to be used."""
+
+
+class TrainingError(CsrmError):
+    """Training cannot go on; what was reached before is kept, and the message says where."""
 
 
 class MissingExtraError(CsrmError):

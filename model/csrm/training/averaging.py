@@ -19,9 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from csrm.errors import InputError
-
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
+from csrm.training.starting import CONFIG, WEIGHTS, lora_of
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 """(up scaled (out, r), down (r, in)) of each adapted matrix, by the name of its ``lora_A``."""
@@ -65,18 +63,17 @@ def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
 
 
 def _read(folder: Path) -> tuple[Factors, dict[str, Any]]:
+    lora = lora_of(folder)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
-        if config["peft_type"] != "LORA" or config.get("rank_pattern") or config.get("use_rslora"):
-            raise InputError(f"{folder} is no plain LoRA adapter.")
-        scale = config["lora_alpha"] / config["r"]
+        scale = lora.alpha / lora.rank
         factors = {
             name: (scale * tensors[name.replace("lora_A", "lora_B")].float(), down.float())
             for name, down in tensors.items()
             if "lora_A" in name
         }
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, SafetensorError) as error:
+    except (OSError, KeyError, SafetensorError) as error:
         raise InputError(f"{folder} is no adapter that can be read: {error}") from error
     if not factors:
         raise InputError(f"{folder} holds no LoRA weights.")

@@ -6,7 +6,7 @@ Knows settings; knows no model and no loop.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -77,6 +77,28 @@ class ExitSettings(_Settings):
     weight: float = Field(default=0.3, gt=0, lt=1, description="Its share of the loss.")
 
 
+class HardwareSettings(_Settings):
+    """What a large base on a GPU needs. None of it changes what is learnt, but for rounding and the 4-bit base."""
+
+    checkpointing: bool = Field(
+        default=False,
+        description="Compute activations again in the backward pass instead of keeping them: a fraction of the memory "
+        "for a third more time.",
+    )
+    packed: bool = Field(
+        default=False,
+        description="Lay the rows of a step end to end without padding, through the library's forward pass.",
+    )
+    four_bit: bool = Field(
+        default=False, description="Hold the frozen base in 4 bits (QLoRA, arXiv 2305.14314); needs a GPU."
+    )
+    attention: Literal["sdpa", "flex_attention", "flash_attention_2"] = Field(
+        default="sdpa",
+        description="Of the library's forward pass. sdpa looks at every pair of tokens of a packed step and masks "
+        "those of different rows, the other two leave them out.",
+    )
+
+
 class DistillationSettings(_Settings):
     """Rounds of self-distillation: each row is graded by teachers that never saw its query."""
 
@@ -120,6 +142,12 @@ class Recipe(_Settings):
     base: str = DEFAULT_BASE
     seed: int = 20260917
     lora: LoraSettings = LoraSettings()
+    start: str | None = Field(
+        default=None,
+        description="Trained adapter to start from, of the same base, rank and alpha: its folder, or the name or "
+        "folder of a bundle. Null starts from the bare base.",
+    )
+    hardware: HardwareSettings = HardwareSettings()
     exit: ExitSettings | None = None
     distillation: DistillationSettings | None = None
     annotators: bool = Field(

@@ -6,8 +6,31 @@ Knows numbers and files; knows no model.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
+
+from csrm.errors import TrainingError
+
+
+@contextmanager
+def writing(run: Path) -> Iterator[None]:
+    """Say of whatever cannot be written what that means for the run.
+
+    Raises:
+        TrainingError: the disk is full, or the folder may not be written to.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise TrainingError(
+            f"{run} cannot be written to ({why}): make room there and start the same command again; it goes on from "
+            "the last checkpoint."
+        ) from error
 
 
 class Record:

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from csrm.errors import InputError, MissingExtraError
-from csrm.training.data import TrainingRow, deduplicated, read_pairs, refuse_leaks
+from csrm.training import continuing
+from csrm.training.data import LabelledPair, TrainingRow, deduplicated, read_pairs, refuse_leaks
 from csrm.training.recipe import Recipe, Stage
+from csrm.training.starting import lora_of, start_of
 
 if TYPE_CHECKING:
     from csrm.training.distillation import Lesson
@@ -39,7 +41,12 @@ def stage_rows(stage: Stage, data: Sequence[Path]) -> list[TrainingRow]:
         for row in part:
             repeats.setdefault(row.key, source.repeat)
     unique = deduplicated(rows)
-    log.info("stage %s: %d rows, %d unique", stage.name, len(rows), len(unique))
+    first = {row.key: row.label for row in unique}
+    contrary = sum(not set(row.label) & set(first[row.key]) for row in rows)
+    log.info(
+        "stage %s: %d rows, %d unique; of the %d repeated ones %d contradict the first, which stays",
+        *(stage.name, len(rows), len(unique), len(rows) - len(unique), contrary),
+    )
     return [row for row in unique for _ in range(repeats[row.key])]
 
 
@@ -58,9 +65,10 @@ def train(
         The folder of the trained adapter, ``run/adapter``.
 
     Raises:
-        InputError: a data file is missing or wrong, or a dev row stands in the training rows.
+        InputError: a data file is missing or wrong, a dev row stands in the training rows, all rows are of one kind,
+            the adapter to start from does not fit, or the run was begun with another recipe or other rows.
         MissingExtraError: the ``train`` extra is not installed.
-        TrainingError: the loss is no longer a number.
+        TrainingError: the loss is no longer a number, or the folder cannot be written to.
     """
     try:
         from csrm.training import distillation, parallel, record, relevance
@@ -68,19 +76,26 @@ def train(
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
 
-    run.mkdir(parents=True, exist_ok=True)
+    continuing.refuse_other_recipe(run, recipe)
     dev = [row for path in recipe.dev for row in read_pairs(under(data, path))]
     rows_of = [stage_rows(stage, data) for stage in recipe.stages]
     for rows in rows_of:
         refuse_leaks(rows, dev)
-    (run / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n")
-    (run / "recipe.json").write_text(recipe.model_dump_json(indent=2) + "\n")
-
-    trainer = Trainer(recipe, annotators=[row.label_by for rows in rows_of for row in rows])
+    _refuse_one_kind("dev", dev)
+    _refuse_one_kind("stages", [row for rows in rows_of for row in rows])
+    start = start_of(recipe, data)
+    trainer = Trainer(recipe, annotators=[row.label_by for rows in rows_of for row in rows], start=start)
     lessons = [
         _lesson(stage, rows, data, recipe.seed, trainer)
         for stage, rows in zip(recipe.stages, rows_of, strict=True)
     ]
+    mark = continuing.mark_of(lessons, start)
+    continuing.refuse_other_rows(run, mark)
+    parallel.wait()  # all have looked before one writes
+    if parallel.number() == 0:
+        with record.writing(run):
+            continuing.note(run, recipe, mark)
+            (run / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n")
     clean = Dev(
         relevance.encode(dev, [[] for _ in dev], trainer.encoder),
         np.array([row.label in "ES" for row in dev]),
@@ -91,7 +106,8 @@ def train(
         )
     distillation.teach(trainer, lessons, run, dev=clean, on_step=on_step)
     if parallel.number() == 0:
-        record.plot(run)
+        with record.writing(run):
+            record.plot(run)
     return trainer.save(run)
 
 
@@ -119,16 +135,12 @@ def fit_exit(
         from csrm.bundle import load_bundle
         from csrm.evaluation.grading import bundle_knowledge
         from csrm.training import exiting, relevance
-        from csrm.training.recipe import DataSource, LoraSettings
+        from csrm.training.recipe import DataSource
         from csrm.training.trainer import Trainer
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
 
-    try:
-        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-        lora = LoraSettings(rank=config["r"], alpha=config["lora_alpha"])
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{adapter} holds no adapter: {error}") from error
+    lora = lora_of(adapter)
     found = load_bundle(bundle)
     manifest = found.manifest
     rows = deduplicated([row for path in data for row in read_pairs(path, TrainingRow)])
@@ -191,6 +203,12 @@ def under(data: Sequence[Path], path: Path) -> Path:
         if (folder / path).is_file():  # an absolute path is itself
             return folder / path
     raise InputError(f"The data file {path} is in none of {', '.join(map(str, data)) or 'no folders'}.")
+
+
+def _refuse_one_kind(what: str, rows: Sequence[LabelledPair]) -> None:
+    for kind, labels in (("relevant (E, S)", "ES"), ("irrelevant (C, I)", "CI")):
+        if rows and all(set(row.label) <= set(labels) for row in rows):
+            raise InputError(f"{what}: all rows are {kind}: a model of relevance needs both kinds.")
 
 
 def _environment() -> dict[str, str]:

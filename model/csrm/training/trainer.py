@@ -5,6 +5,7 @@ Knows the loop and its checkpoints; knows no task but the loss it is handed, and
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import math
@@ -12,7 +13,9 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -31,17 +34,18 @@ from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from csrm.errors import BaseModelError, CsrmError, InputError
+from csrm.errors import BaseModelError, InputError, MissingExtraError, TrainingError
 from csrm.prompt import GRADES, PromptEncoder
 from csrm.scoring.base import prepare_base
 from csrm.scoring.batching import batches
 from csrm.training import parallel, relevance, translation
 from csrm.training.forward import forward_of
 from csrm.training.heads import Annotators, ExitHead
-from csrm.training.recipe import Recipe, Stage
-from csrm.training.record import Record
+from csrm.training.recipe import HardwareSettings, Recipe, Stage
+from csrm.training.record import Record, writing
+from csrm.training.starting import WEIGHTS
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +55,6 @@ ANNOTATOR_RATE = 30.0
 
 LOOK_STEPS = 20
 """Steps between two looks at the loss on a GPU."""
-
-
-class TrainingError(CsrmError):
-    """Training went wrong in a way that more steps cannot mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +98,31 @@ class Trainer:
     Args:
         recipe: what to train.
         annotators: whose labels there are.
+        start: folder of the adapter that every training starts from; the bare base where null.
         device: torch device; CUDA where there is one.
 
     Raises:
         BaseModelError: the base cannot be loaded.
+        InputError: the adapter to start from does not fit, or this machine cannot do what ``recipe.hardware`` says.
+        MissingExtraError: the ``four-bit`` extra is not installed.
     """
 
     def __init__(
-        self, recipe: Recipe, *, annotators: Sequence[str] = ("human",), device: str | None = None
+        self,
+        recipe: Recipe,
+        *,
+        annotators: Sequence[str] = ("human",),
+        start: Path | None = None,
+        device: str | None = None,
     ) -> None:
         self.recipe = recipe
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         base = prepare_base(recipe.base)
+        options = _loading(recipe.hardware, self.device)
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(base)
-            model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
-        except (OSError, ValueError) as error:
+            model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, **options)
+        except (OSError, ValueError, ImportError) as error:
             raise BaseModelError(f"The base {recipe.base} cannot be loaded: {error}") from error
         self.encoder = PromptEncoder(self.tokenizer, recipe.prompt, recipe.limits)
         lora = LoraConfig(
@@ -122,23 +131,28 @@ class Trainer:
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         )
-        self.model: PeftModel = get_peft_model(model, lora).to(self.device)
+        self.model: PeftModel = get_peft_model(model, lora)
+        if not recipe.hardware.four_bit:  # a base in 4 bits is there already
+            self.model.to(self.device)
         self.model.train()
         base_model: Any = self.model.get_base_model()
         self.embedding: Tensor = base_model.get_output_embeddings().weight.detach()
         order = [self.encoder.label_grades.index(grade) for grade in GRADES]
         self.label_rows = self.embedding[[self.encoder.label_ids[i] for i in order]].float()
         self.epsilon: float = getattr(model.config, "rms_norm_eps", 1e-6)
-        self._forward = forward_of(self.model)
+        self._forward = forward_of(self.model, recipe.hardware)
         self._annotators = annotators
+        self._start = start
         self.reset()
 
     def reset(self) -> None:
-        """Back to the untrained adapter, the same every time."""
+        """Back to the adapter that training starts from, the same every time."""
         torch.manual_seed(self.recipe.seed)
         for module in self.model.modules():
             if isinstance(module, LoraLayer):
                 module.reset_lora_parameters("default", init_lora_weights=True)  # type: ignore[no-untyped-call]
+        if self._start is not None:
+            self.load(self._start)
         base: Any = self.model.get_base_model()
         self.exit: ExitHead | None = None
         if self.recipe.exit is not None:
@@ -178,7 +192,8 @@ class Trainer:
             on_step: called after each optimiser step.
 
         Raises:
-            TrainingError: the loss is no longer a number.
+            InputError: the checkpoint is broken, or of another training.
+            TrainingError: the loss is no longer a number, or the folder cannot be written to.
         """
         recipe = self.recipe
         record = Record(run) if parallel.number() == 0 else None
@@ -212,23 +227,25 @@ class Trainer:
             tokens += batch.tokens
             waiting.append(value.detach())
             last = step == len(plan)
-            if self.device.type == "cpu" or last or step % LOOK_STEPS == 0:
+            keep = last or step % recipe.checkpoint_steps == 0
+            if self.device.type == "cpu" or keep or step % LOOK_STEPS == 0:
                 for loss in torch.stack(waiting).tolist():
                     recent = loss if math.isnan(recent) else 0.95 * recent + 0.05 * loss
                 waiting = []
-                if not math.isfinite(recent):
-                    raise TrainingError(
-                        f"The loss of stage {stage.name} is {recent} at step {step}: lower the learning "
-                        f"rate; the last good state is in {run}."
-                    )
+                good = math.isfinite(recent)
+                if good and keep:  # this step's own update has not shown in a loss yet
+                    good = all(bool(parameter.isfinite().all()) for parameter in self.parameters)
+                if not good:
+                    raise self._give_up(stage, optimiser, run, step)
                 rate = tokens / (time.monotonic() - started)
-                if step % recipe.checkpoint_steps == 0 or last:
+                if keep:
                     figures = {"loss": recent, "tokens_per_s": rate}
                     if dev is not None:
                         figures["dev_auc_es"] = dev.auc(self.grades(dev.examples)[0])
                     if record is not None:
-                        self._checkpoint(stage, step, optimiser, run)
-                        record.write(stage.name, step, figures)
+                        with writing(run):
+                            self._checkpoint(stage, step, optimiser, run)
+                            record.write(stage.name, step, figures)
                 if on_step:
                     left = sum(later.tokens for later in plan[step:])
                     on_step(Progress(stage.name, step, len(plan), recent, rate, left / rate))
@@ -281,15 +298,21 @@ class Trainer:
             InputError: the folder holds no such adapter.
         """
         try:
-            state = load_file(adapter / "adapter_model.safetensors")
+            state = load_file(adapter / WEIGHTS)
             result: Any = set_peft_model_state_dict(self.model, state)
         except (OSError, SafetensorError, RuntimeError) as error:
             raise InputError(f"{adapter} holds no adapter that fits: {error}") from error
         if result.unexpected_keys:
             raise InputError(f"{adapter} adapts what this base has not, e.g. {result.unexpected_keys[0]}.")
+        if missing := [name for name in result.missing_keys if "lora_" in name]:
+            raise InputError(f"{adapter} does not adapt all that a recipe trains, e.g. not {missing[0]}.")
 
     def save(self, run: Path) -> Path:
-        """Write the adapter in bf16, as peft reads it, and the exit's head beside it; says where the adapter is."""
+        """Write the adapter in bf16, as peft reads it, and the exit's head beside it; says where the adapter is.
+
+        Raises:
+            TrainingError: it cannot be written.
+        """
         folder = run / "adapter"
         if parallel.number() > 0:
             return folder
@@ -298,9 +321,10 @@ class Trainer:
         }
         for config in self.model.peft_config.values():
             config.base_model_name_or_path = self.recipe.base  # not the folder it was loaded from
-        self.model.save_pretrained(str(folder), state_dict=state, safe_serialization=True)
-        if self.exit is not None and self.recipe.exit is not None:
-            self.exit.save(folder, self.recipe.exit.layer)
+        with writing(run):
+            self.model.save_pretrained(str(folder), state_dict=state, safe_serialization=True)
+            if self.exit is not None and self.recipe.exit is not None:
+                self.exit.save(folder, self.recipe.exit.layer)
         return folder
 
     def _logits(self, examples: Sequence[relevance.Example]) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -319,7 +343,7 @@ class Trainer:
             if layer in layers:
                 seen[layer] = residual[torch.arange(len(last), device=self.device), last]
 
-        return self._forward(ids, last, tap if layers else None), seen
+        return self._forward(ids, last, tap=tap if layers else None), seen
 
     def _relevance_loss(self, examples: Sequence[relevance.Example]) -> Tensor:
         logits, exit_logits, targets = self._logits(examples)
@@ -338,8 +362,8 @@ class Trainer:
         return value
 
     def _translation_loss(self, examples: Sequence[translation.Example], vocabulary: Tensor) -> Tensor:
-        ids, following = (tensor.to(self.device) for tensor in translation.padded(examples))
-        hidden = self._forward(ids, None)
+        ids, last, following = (tensor.to(self.device) for tensor in translation.padded(examples))
+        hidden = self._forward(ids, last, every=True)
         said = following >= 0
         rows = self.embedding[vocabulary]
         logits = (hidden[said].to(rows.dtype) @ rows.T).float()
@@ -389,26 +413,76 @@ class Trainer:
             yield rows, sum(lengths[i] for i in rows)
 
     def _checkpoint(self, stage: Stage, step: int, optimiser: torch.optim.Optimizer, run: Path) -> None:
+        """Write where the stage stands, wholly or not at all: the checkpoint before stays until then."""
         state = {
             "stage": stage.name,
             "step": step,
             "parameters": [p.detach().cpu() for p in self.parameters],
             "optimiser": optimiser.state_dict(),
         }
+        content = io.BytesIO()  # torch says of a full disk only that something is wrong inside it
+        torch.save(state, content)
         partial = run / "checkpoint.part"
-        torch.save(state, partial)
-        partial.replace(run / f"checkpoint-{stage.name}.pt")
+        try:
+            partial.write_bytes(content.getbuffer())
+            partial.replace(_checkpoint_file(stage, run))
+        finally:
+            partial.unlink(missing_ok=True)
 
     def _resume(self, stage: Stage, optimiser: torch.optim.Optimizer, run: Path) -> int:
-        path = run / f"checkpoint-{stage.name}.pt"
+        """Take up a checkpoint of the stage, if there is one; says how many steps it has."""
+        path = _checkpoint_file(stage, run)
         if not path.is_file():
             return 0
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location=self.device)
-        with torch.no_grad():
-            for parameter, saved in zip(self.parameters, state["parameters"], strict=True):
-                parameter.copy_(saved)
-        optimiser.load_state_dict(state["optimiser"])
-        return int(state["step"])
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True, map_location=self.device)
+            with torch.no_grad():
+                for parameter, saved in zip(self.parameters, state["parameters"], strict=True):
+                    parameter.copy_(saved)
+            optimiser.load_state_dict(state["optimiser"])
+            return int(state["step"])
+        except (RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
+            raise InputError(
+                f"{path} is broken or of another training: take it away to train the stage anew. ({error})"
+            ) from error
+
+    def _give_up(self, stage: Stage, optimiser: torch.optim.Optimizer, run: Path, step: int) -> TrainingError:
+        """What to say of a loss that is no number; the last good state is written as an adapter."""
+        told = (
+            f"The loss of stage {stage.name} is no longer a number at step {step}: lower its learning_rate. "
+        )
+        kept = self._resume(stage, optimiser, run)
+        if not kept:
+            return TrainingError(f"{told}No step of the stage was kept.")
+        folder = self.save(run / "last-good")
+        return TrainingError(
+            f"{told}Step {kept} is kept: another --run can go on from it with start: {folder.resolve()}."
+        )
+
+
+def _checkpoint_file(stage: Stage, run: Path) -> Path:
+    return run / f"checkpoint-{stage.name}.pt"
+
+
+def _loading(hardware: HardwareSettings, device: torch.device) -> dict[str, Any]:
+    """How transformers is to load the base."""
+    options: dict[str, Any] = {"attn_implementation": hardware.attention}
+    if hardware.attention == "flash_attention_2" and find_spec("flash_attn") is None:
+        raise InputError(
+            "hardware.attention: flash_attention_2 needs the package flash-attn, which is not installed; "
+            "flex_attention needs nothing."
+        )
+    if hardware.four_bit:
+        if find_spec("bitsandbytes") is None:
+            raise MissingExtraError("bitsandbytes", "four-bit")
+        options["device_map"] = {"": device}
+        options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    return options
 
 
 def _schedule(step: int, steps: int, warmup: float) -> float:

@@ -146,17 +146,18 @@ def encode(lines: Sequence[Line], tokenizer: PreTrainedTokenizerBase) -> list[Ex
     return examples
 
 
-def padded(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-    """Token ids (n, t) padded on the right, and what each position should say next (n, t), -1 where it does not
-    matter."""
+def padded(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids (n, t) padded on the right, index of each row's last token (n,), and what each position should say
+    next (n, t), -1 where it does not matter."""
     longest = max(len(example.ids) for example in examples)
     ids = torch.zeros(len(examples), longest, dtype=torch.long)
+    last = torch.tensor([len(example.ids) - 1 for example in examples])
     following = torch.full((len(examples), longest), -1)
     for i, example in enumerate(examples):
         end = len(example.ids)
         ids[i, :end] = torch.tensor(example.ids)
         following[i, end - 1 - example.answer : end - 1] = ids[i, end - example.answer : end]
-    return ids, following
+    return ids, last, following
 
 
 def vocabulary(examples: Sequence[Example]) -> list[int]:

@@ -55,7 +55,7 @@ def test_bad_adapters_are_named(tmp_path: Path) -> None:
     write(tmp_path / "other", 2, 4, 2, name="k_proj")
     with pytest.raises(InputError, match="other adapts other matrices than"):
         average({tmp_path / "a": 1.0, tmp_path / "other": 1.0}, tmp_path / "mean", rank=2)
-    with pytest.raises(InputError, match="missing is no adapter that can be read"):
+    with pytest.raises(InputError, match="missing holds no adapter"):
         average({tmp_path / "missing": 1.0}, tmp_path / "mean", rank=2)
     with pytest.raises(InputError, match="a number as its weight"):
         average({tmp_path / "a": float("nan")}, tmp_path / "mean", rank=2)

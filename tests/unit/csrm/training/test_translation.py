@@ -73,7 +73,8 @@ def test_the_answer_is_what_is_asked_for_and_nothing_else(tiny_bases: dict[str, 
     text = tokenizer.decode(examples[0].ids)
     assert text == "<bos>Translate.\nText (en): cat <eos>\nText (es): gato\n"
     assert examples[0].ids.count(tokenizer.eos_token_id) == 0  # a special token in a text stays text
-    ids, following = translation.padded([*examples, translation.Example(examples[0].ids[:9], 2)])
+    ids, last, following = translation.padded([*examples, translation.Example(examples[0].ids[:9], 2)])
+    assert last.tolist() == [len(examples[0].ids) - 1, 8]
     said = following[0][following[0] >= 0].tolist()
     assert tokenizer.decode(said) == " gato\n"
     assert following[0].tolist().index(said[0]) == len(examples[0].ids) - examples[0].answer - 1
