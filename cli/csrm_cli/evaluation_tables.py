@@ -25,7 +25,8 @@ def report_table(result: dict[str, Any]) -> Table:
     """Every figure of every file and locale, its 95 % interval below it."""
     speed = result["pairs_per_second"]
     table = Table(
-        title=f"{result['scorer']} · {speed:,.1f} pairs/s", caption="below each figure: 95 % interval"
+        title=f"{result['scorer']} · knowledge {result['knowledge']} · {speed:,.1f} pairs/s",
+        caption="below each figure: 95 % interval",
     )
     table.add_column("")
     for name in ("rows", *_COLUMNS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from csrm.evaluation.run import Scored
     from csrm.evaluation.scorers import Scorer
     from csrm.training.data import LabelledPair
+
+Told = Literal["none", "bundle", "wrong"]
 
 
 def evaluate(
@@ -29,9 +31,12 @@ def evaluate(
         str | None, typer.Option(help="Also measure this scorer, and show the difference with its interval.")
     ] = None,
     knowledge: Annotated[
-        bool,
-        typer.Option(help="Tell the model what the bundle's knowledge says of each query, as in serving."),
-    ] = True,
+        Told,
+        typer.Option(
+            help="What the model is told of each query: what the bundle says, as in serving (bundle), what it "
+            "says of another query (wrong), or nothing (none)."
+        ),
+    ] = "bundle",
     json_out: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csrm.bundle import Bundle
+from csrm.errors import InputError
+from csrm.evaluation.bootstrap import SEED
 from csrm.model import RelevanceModel
 from csrm.wire import Level
 
@@ -34,6 +37,34 @@ def bundle_knowledge(bundle: Bundle) -> Knowledge | None:
     snapshot = KnowledgeSnapshot.load(bundle.knowledge_path)
     retriever = Retriever(snapshot, load_embedder(snapshot.embedder.name))
     return lambda query, locale: [found.line for found in retriever.retrieve(query, locale)]
+
+
+def wrong_knowledge(rows: Sequence[LabelledPair], knowledge: Knowledge, seed: int = SEED) -> Knowledge:
+    """Another query's notes in the place of a query's own: what a model should not be harmed by.
+
+    Each query is told what ``knowledge`` says of another one of the rows, whatever its locale; never what it says of
+    the query itself, and never nothing.
+
+    Args:
+        rows: whose queries there are.
+        knowledge: what is right.
+        seed: of who is told what.
+
+    Raises:
+        InputError: the knowledge says too little of these queries to mislead them.
+    """
+    own = {key: tuple(knowledge(*key)) for key in dict.fromkeys((row.query, row.locale) for row in rows)}
+    told = [lines for lines in dict.fromkeys(own.values()) if lines]
+    chance = random.Random(f"{seed}/wrong knowledge")
+    wrong: dict[tuple[str, str], Sequence[str]] = {}
+    for key, lines in own.items():
+        others = [other for other in told if not set(other) & set(lines)]
+        if not others:
+            raise InputError(
+                "knowledge: the bundle says too little of these queries to tell one of another's."
+            )
+        wrong[key] = chance.choice(others)
+    return lambda query, locale: wrong[query, locale]
 
 
 def grade_rows(

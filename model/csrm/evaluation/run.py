@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from csrm.errors import InputError
 from csrm.evaluation.compare import compare
 from csrm.evaluation.report import parts, report
-from csrm.evaluation.scorers import OnScored, Scorer
+from csrm.evaluation.scorers import OnScored, Scorer, Told
 from csrm.evaluation.scores import Scores
 from csrm.training.data import read_pairs
 
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A scorer's numbers of all rows, and how fast they came."""
+    """A scorer's numbers of all rows, how fast they came, and what it was told of the queries."""
 
     name: str
     scores: Scores
     pairs_per_second: float
+    knowledge: Told
 
 
 def read_files(paths: Sequence[Path]) -> dict[Path, list[LabelledPair]]:
@@ -46,7 +47,7 @@ def scored(scorer: Scorer, rows: Sequence[LabelledPair], on_scored: OnScored) ->
     """Let a scorer score the rows, and time it."""
     began = time.perf_counter()
     scores = scorer.score(rows, on_scored)
-    return Scored(scorer.name, scores, len(rows) / (time.perf_counter() - began))
+    return Scored(scorer.name, scores, len(rows) / (time.perf_counter() - began), scorer.knowledge)
 
 
 def results(
@@ -60,9 +61,10 @@ def results(
         other: to set beside it.
 
     Returns:
-        ``{"scorer", "pairs_per_second", "files": {stem: REPORT}, "locales": {locale: REPORT}, "all": REPORT}``; with
-        ``other`` also ``"against"``, the same of the other, and ``"differences"``, with what ``compare`` gives in the
-        place of each REPORT.
+        ``{"scorer", "knowledge", "pairs_per_second", "files": {stem: REPORT}, "locales": {locale: REPORT}, "all":
+        REPORT}``, where ``knowledge`` says what the scorer was told: ``none``, ``bundle`` or ``wrong``. With ``other``
+        also ``"against"``, the same of the other, and ``"differences"``, with what ``compare`` gives in the place of
+        each REPORT.
     """
     found = _reports(files, one)
     if other is None:
@@ -86,4 +88,10 @@ def _reports(files: Mapping[Path, Sequence[LabelledPair]], one: Scored) -> dict[
         }
         for section, named in parts(files).items()
     }
-    return {"scorer": one.name, "pairs_per_second": round(one.pairs_per_second, 1), **found, **found["all"]}
+    return {
+        "scorer": one.name,
+        "knowledge": one.knowledge,
+        "pairs_per_second": round(one.pairs_per_second, 1),
+        **found,
+        **found["all"],
+    }

@@ -9,13 +9,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from csrm.bundle import DEFAULT_BUNDLE, Bundle, Manifest, load_bundle, shipped_bundles
 from csrm.errors import BundleError, InputError
-from csrm.evaluation.grading import bundle_knowledge, grade_rows
+from csrm.evaluation.grading import bundle_knowledge, grade_rows, wrong_knowledge
 from csrm.evaluation.scores import Floats, Scores
 from csrm.knowledge import Embedder, load_embedder
 from csrm.knowledge.ngrams import grams
@@ -47,15 +47,20 @@ OnScored = Callable[[int], None]
 """Called now and then with the number of rows that were scored since."""
 
 
+Told = Literal["none", "bundle", "wrong"]
+"""What a model is told before the products: nothing, what the bundle says of the query, or of another query."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """What scores rows, by the name that a table shows."""
+    """What scores rows, by the name that a table shows, and what it is told of their queries."""
 
     name: str
     score: Callable[[Sequence[LabelledPair], OnScored], Scores]
+    knowledge: Told = "none"
 
 
-def load_scorer(what: str, *, bundle: str | Path = DEFAULT_BUNDLE, knowledge: bool = True) -> Scorer:
+def load_scorer(what: str, *, bundle: str | Path = DEFAULT_BUNDLE, knowledge: Told = "bundle") -> Scorer:
     """Load a scorer.
 
     Args:
@@ -63,10 +68,10 @@ def load_scorer(what: str, *, bundle: str | Path = DEFAULT_BUNDLE, knowledge: bo
             calibration); else the name or folder of a bundle, or the folder or hub id of a causal LM that answers
             yes or no, as Qwen3-Reranker does.
         bundle: of ``zero-shot``.
-        knowledge: whether a model is told what its bundle's knowledge says of each query, as in serving.
+        knowledge: what a model is told of each query; ``bundle`` is as in serving.
 
     Raises:
-        InputError: nothing goes by that name.
+        InputError: nothing goes by that name, or a bundle without knowledge is to be told wrong things.
         BundleError: the bundle is wrong, or the model's yes and no are not one token each.
         BaseModelError: weights cannot be had or read.
         KnowledgeError: the bundle's knowledge is broken.
@@ -91,14 +96,14 @@ def load_scorer(what: str, *, bundle: str | Path = DEFAULT_BUNDLE, knowledge: bo
             limits=old.limits,
             gains=old.gains,
         )
-        return _of_model(f"zero-shot ({old.base})", _without_adapter(bare), told=shown if knowledge else None)
+        return _of_model(f"zero-shot ({old.base})", _without_adapter(bare), shown, knowledge)
     if _is_bundle(what):
         model = RelevanceModel.load(what)
-        return _of_model(model.name, model, told=model.bundle if knowledge else None, thresholds=True)
+        return _of_model(model.name, model, model.bundle, knowledge, thresholds=True)
     if _may_be_model(what):
         manifest = Manifest(name="reranker", version=1, base=what, prompt=YES_NO, limits=YES_NO_LIMITS)
         try:
-            return _of_model(what, _without_adapter(manifest), told=None)
+            return _of_model(what, _without_adapter(manifest))
         except BundleError as error:
             raise BundleError(f"{what} is no yes/no reranker. {error}") from error
     raise InputError(
@@ -125,19 +130,31 @@ def _without_adapter(manifest: Manifest) -> RelevanceModel:
         return RelevanceModel.load(folder)
 
 
-def _of_model(name: str, model: RelevanceModel, *, told: Bundle | None, thresholds: bool = False) -> Scorer:
-    """A model as a scorer; ``told`` is the bundle whose knowledge it sees.
+def _of_model(
+    name: str,
+    model: RelevanceModel,
+    knowing: Bundle | None = None,
+    told: Told = "none",
+    *,
+    thresholds: bool = False,
+) -> Scorer:
+    """A model as a scorer; ``knowing`` is the bundle whose knowledge it may be told of.
 
     The thresholds of a model that was never calibrated promise nothing, and are not measured.
     """
-    knowledge = bundle_knowledge(told) if told else None
+    knowledge = bundle_knowledge(knowing) if knowing is not None and told != "none" else None
+    if knowing is not None and knowledge is None and told == "wrong":
+        raise InputError(
+            f"knowledge: the bundle {knowing.name} has none that could be told of the wrong query."
+        )
 
     def score(rows: Sequence[LabelledPair], on_scored: OnScored) -> Scores:
-        grades = grade_rows(model, rows, knowledge, on_graded=on_scored)
+        ask = wrong_knowledge(rows, knowledge) if knowledge and told == "wrong" else knowledge
+        grades = grade_rows(model, rows, ask, on_graded=on_scored)
         scores = Scores.of_grades(grades, rows, model.bundle)
         return scores if thresholds else replace(scores, thresholds=None)
 
-    return Scorer(name, score)
+    return Scorer(name, score, told if knowledge else "none")
 
 
 def _overlap(rows: Sequence[LabelledPair]) -> Floats:

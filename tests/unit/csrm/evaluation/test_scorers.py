@@ -10,8 +10,10 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from csrm.errors import BundleError, InputError
+from csrm.evaluation.grading import wrong_knowledge
 from csrm.evaluation.scorers import load_scorer
 from csrm.evaluation.scores import Scores
+from csrm.knowledge import KnowledgeSnapshot, TermEntry, load_embedder
 from csrm.training.data import LabelledPair
 
 ROWS = [
@@ -23,6 +25,8 @@ ROWS = [
         ("무선 마우스", "정원용 난쟁이 조각상", "ko"),
     )
 ]
+
+NOTES = {"airpods": "earphones without a cord", "gnome": "a figure for the garden"}
 
 
 def scores(what: str, **options: object) -> Scores:
@@ -60,6 +64,42 @@ def test_a_bundle_brings_its_calibration_and_thresholds_and_says_how_far_it_is(b
     assert bare.grades == pytest.approx(found.grades)  # the tiny bundle has no adapter
     odds = np.log(bare.irrelevance / (1 - bare.irrelevance))
     assert found.irrelevance == pytest.approx(1 / (1 + np.exp(-(2 * odds + 1))))
+
+
+def test_wrong_knowledge_is_that_of_another_query_and_the_same_every_time() -> None:
+    def ask(query: str, locale: str) -> list[str]:
+        return [] if query == "silent" else [f"{query} ({locale})"]
+
+    queries = ["red", "blue", "silent"]
+    rows = [
+        LabelledPair(query=q, title="t", label="E", locale=locale) for q in queries for locale in ("en", "ko")
+    ]
+    wrong = wrong_knowledge(rows, ask)
+    told = {(q, locale): tuple(wrong(q, locale)) for q in queries for locale in ("en", "ko")}
+    assert all(lines and lines != (f"{q} ({locale})",) for (q, locale), lines in told.items())
+    assert set(told.values()) <= {(f"{q} ({locale})",) for q in ("red", "blue") for locale in ("en", "ko")}
+    again = wrong_knowledge(rows, ask)
+    assert all(tuple(again(*key)) == lines for key, lines in told.items())
+    with pytest.raises(InputError, match="knowledge: the bundle says too little"):
+        wrong_knowledge(rows[:1], ask)
+
+
+def test_a_model_is_told_nothing_or_its_knowledge_or_anothers(bundle: Path) -> None:
+    scorer = load_scorer(str(bundle), knowledge="bundle")
+    assert scorer.knowledge == "none"  # the bundle has none yet
+    with pytest.raises(InputError, match="knowledge: the bundle tiny@3 has none"):
+        load_scorer(str(bundle), knowledge="wrong")
+    entries = [
+        TermEntry(id=term, locale="en", source="test", term=term, meaning=meaning)
+        for term, meaning in NOTES.items()
+    ]
+    KnowledgeSnapshot.build(entries, load_embedder()).save(bundle / "knowledge")
+    found = {told: load_scorer(str(bundle), knowledge=told) for told in ("none", "bundle", "wrong")}  # type: ignore[arg-type]
+    assert {told: scorer.knowledge for told, scorer in found.items()} == {told: told for told in found}
+    pairs = [LabelledPair(query=query, title="t", label="E", locale="en") for query in NOTES]
+    grades = {told: scorer.score(pairs, lambda count: None).grades for told, scorer in found.items()}
+    for a, b in (("none", "bundle"), ("bundle", "wrong"), ("none", "wrong")):
+        assert not np.allclose(grades[a], grades[b], atol=1e-5)
 
 
 def test_zero_shot_leaves_the_adapter_out(bundle: Path) -> None:
