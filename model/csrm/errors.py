@@ -6,6 +6,7 @@
     ├── BaseModelError        the base weights cannot be had or read
     ├── KnowledgeError        a knowledge snapshot is broken or made by another embedder
     ├── DeadlineExceededError the deadline passed before every product was judged
+    ├── OutOfMemoryError      a batch needs more memory than there is now
     ├── TrainingError         training cannot go on: no number for a loss, or no room on the disk
     └── MissingExtraError     a part of the distribution that was not installed
 
@@ -41,6 +42,10 @@ class DeadlineExceededError(CsrmError):
 
 class TrainingError(CsrmError):
     """Training cannot go on; what was reached before is kept, and the message says where."""
+
+
+class OutOfMemoryError(CsrmError):
+    """A batch needs more memory than there is now; the model itself is well."""
 
 
 class MissingExtraError(CsrmError):

@@ -17,8 +17,13 @@ from csrm_serve.settings import ServeSettings
 APPLICATION = "csrm"
 CONFIG_FILE = Path(__file__).with_name("config.yaml")
 
-ONGOING_PER_SCORER = 3
-"""One job computes and two wait beside it; the rest wait at the ingress, where a caller can still leave."""
+ONGOING_PER_SCORER = 8
+"""Jobs that take turns in a replica. What waits at the ingress waits for a whole job to end, however short it is, so a
+handful of long ones must not fill the replica; not more, since each holds its products' residuals."""
+
+WANTED_PER_SCORER = 2
+"""Jobs a replica has when it is neither idle nor late: one more replica is started where there are more for some time.
+Whatever is under way counts, at the ingress too, so `ONGOING_PER_SCORER` changes nothing here."""
 
 
 def build(args: ServeSettings) -> Application:
@@ -52,7 +57,7 @@ def _parts(args: ServeSettings, suffix: str) -> tuple[Application, Application]:
         autoscaling_config=AutoscalingConfig(
             min_replicas=args.min_replicas,
             max_replicas=args.max_replicas,
-            target_ongoing_requests=2,
+            target_ongoing_requests=WANTED_PER_SCORER,
             upscale_delay_s=10,
             downscale_delay_s=300,
         ),

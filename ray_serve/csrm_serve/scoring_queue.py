@@ -1,7 +1,8 @@
 """One model, one batch at a time: the queue inside a scorer replica.
 
 A model uses all the cores of its replica, so two batches at once would only slow each other down. Jobs take turns of
-one batch each, so that a thousand products do not keep ten waiting; one whose deadline passes or whose caller goes
+one batch each, and the next turn is for the one that has had least: ten products wait for the batch that runs, and not
+for the thousands of others. One whose deadline passes or whose caller goes
 away is dropped after the batch that runs. Knows the model's `judging` and nothing else of it.
 """
 
@@ -168,10 +169,15 @@ class ScoringQueue:
                 self._running.append(self._arrived.get(block=not self._running))
 
     def _next(self) -> _Turns:
-        """The job that waits longest; but first one that has to hand in before the others would be through."""
+        """The job that was computed for least, of equals the one that waits longest; but first one that has to hand in
+        before the others would be through."""
         soon = time.monotonic() + 2 * self._batch_s * len(self._running)
         urgent = [turns for turns in self._running if turns.job.partial and turns.deadline < soon]
-        chosen = min(urgent, key=lambda turns: turns.deadline) if urgent else self._running[0]
+        chosen = (
+            min(urgent, key=lambda turns: turns.deadline)
+            if urgent
+            else min(self._running, key=lambda turns: turns.computed_s)
+        )
         self._running.remove(chosen)
         return chosen
 

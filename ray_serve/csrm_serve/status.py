@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from csrm.errors import CsrmError, DeadlineExceededError, InputError
+from csrm.errors import CsrmError, DeadlineExceededError, InputError, OutOfMemoryError
 from csrm.wire import ErrorDetail, ErrorResponse
 from csrm_serve.errors import (
     BadBodyError,
@@ -51,6 +51,7 @@ TABLE = (
     Row(TooManyRequestsError, HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests", {"Retry-After": "1"}),
     Row(OverloadedError, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", {"Retry-After": "1"}),
     Row(NotReadyError, HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", {"Retry-After": "5"}),
+    Row(OutOfMemoryError, HTTPStatus.SERVICE_UNAVAILABLE, "out_of_memory", {"Retry-After": "5"}),
     Row(DeadlineExceededError, HTTPStatus.GATEWAY_TIMEOUT, "deadline_exceeded"),
     Row(CsrmError, HTTPStatus.INTERNAL_SERVER_ERROR, "model_error"),
 )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from csrm.errors import CsrmError
+from csrm.errors import CsrmError, OutOfMemoryError
 from csrm.scoring.pace import Pace
 
 PrefixState = TypeVar("PrefixState")
@@ -58,7 +59,7 @@ class Engine(ABC, Generic[PrefixState]):
     def prefix(self, ids: Sequence[int]) -> PrefixState:
         """The prefix's state, kept for the next page or the next batch of the same query."""
         key = tuple(ids)
-        with self._lock, torch.inference_mode():
+        with self._lock, _memory_named(), torch.inference_mode():
             if key in self._prefixes:
                 self._prefixes.move_to_end(key)
                 return self._prefixes[key]
@@ -73,9 +74,10 @@ class Engine(ABC, Generic[PrefixState]):
 
         Raises:
             NotFiniteError: a logit is not a finite number.
+            OutOfMemoryError: the batch needs more memory than there is.
         """
         ids, last = _padded(products)
-        with self._lock, torch.inference_mode():
+        with self._lock, _memory_named(), torch.inference_mode():
             return _finite(self._run_products(state, ids, last))
 
     def early(
@@ -83,7 +85,7 @@ class Engine(ABC, Generic[PrefixState]):
     ) -> tuple[Logits, list[Tensor]]:
         """Logits (n, 4) of E, S, C, I after the first layers, and, with ``keep``, what ``rest`` goes on from."""
         ids, last = _padded(products)
-        with self._lock, torch.inference_mode():
+        with self._lock, _memory_named(), torch.inference_mode():
             logits, residual = self._run_first(state, ids, last, keep)
             kept = (
                 [row[: len(product)] for row, product in zip(residual, products, strict=True)] if keep else []
@@ -92,7 +94,7 @@ class Engine(ABC, Generic[PrefixState]):
 
     def rest(self, state: PrefixState, residuals: Sequence[Tensor]) -> Logits:
         """Logits (n, answers) of products whose first layers were run: ``early``'s residuals (t, hidden) of each."""
-        with self._lock, torch.inference_mode():
+        with self._lock, _memory_named(), torch.inference_mode():
             padded = torch.nn.utils.rnn.pad_sequence(list(residuals), batch_first=True)
             last = torch.tensor([len(residual) - 1 for residual in residuals])
             return _finite(self._run_rest(state, padded, last))
@@ -112,6 +114,24 @@ class Engine(ABC, Generic[PrefixState]):
     def _run_rest(self, state: PrefixState, residual: Tensor, last: Tensor) -> Tensor:
         """Logits (n, answers) from residuals (n, t, hidden) of the early exit."""
         raise NotImplementedError(f"{self.name} has no early exit")
+
+
+@contextmanager
+def _memory_named() -> Iterator[None]:
+    """What torch raises in several shapes where memory runs out becomes one error.
+
+    Raises:
+        OutOfMemoryError: an allocation failed.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        said = str(error)
+        if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate" in said):
+            raise
+        raise OutOfMemoryError(
+            "There is not enough memory for a batch now: send fewer products, or give the machine more."
+        ) from error
 
 
 def softmax(logits: Logits) -> Logits:

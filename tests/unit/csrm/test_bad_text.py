@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from csrm.errors import BaseModelError, BundleError
+from csrm.errors import BaseModelError, BundleError, OutOfMemoryError
 from csrm.model import RelevanceModel
 from csrm.scoring.engine import NotFiniteError
 from csrm.wire import Judgment
@@ -127,3 +129,18 @@ def test_an_adapter_for_another_base_is_refused(tmp_path: Path, tiny_bases: dict
     wider.save_pretrained(str(tmp_path / "adapter"))
     with pytest.raises(BundleError, match="does not fit the base"):
         RelevanceModel.load(bundle(tmp_path, tiny_bases["gemma3"]), precision="fp32")
+
+
+def test_a_batch_without_the_memory_is_named_and_the_model_goes_on(model: RelevanceModel) -> None:
+    """The memory really runs out: of this process, for the time of one batch."""
+    before = judge(model, ["red phone case"], "full")
+    state, huge = model._engine.prefix([1, 20, 30]), [[60] * 2_000] * 2_000
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 300 * 2**20, hard))
+    try:
+        with pytest.raises(OutOfMemoryError, match="fewer products"):
+            model._engine.full(state, huge)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert judge(model, ["red phone case"], "full") == before
+    assert judge(model, ["blue kettle"], "full"), "it still computes"

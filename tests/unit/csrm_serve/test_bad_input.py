@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from csrm.errors import BundleError, InputError
+from csrm.errors import BundleError, InputError, OutOfMemoryError
 from csrm.wire import MAX_QUERY_CHARS, ErrorResponse
 from csrm_serve.errors import NotReadyError, OverloadedError
 
@@ -133,6 +133,7 @@ def test_the_routers_own_errors_have_the_same_shape(
     [
         (OverloadedError("Too many requests wait."), 503, "overloaded", "1"),
         (NotReadyError("The scorer is starting."), 503, "not_ready", "5"),
+        (OutOfMemoryError("Not enough memory."), 503, "out_of_memory", "5"),
         (InputError("products[0]: nothing but control characters."), 422, "invalid_request", None),
         (BundleError("The adapter is broken."), 500, "model_error", None),
     ],

@@ -170,3 +170,27 @@ async def test_stages_are_observed(model: WordModel) -> None:
     queue = ScoringQueue(model, observe=seen.__setitem__)
     await queue.run(job("q"))
     assert set(seen) == {"queue", "tokenise", "prefix", "products"}
+
+
+async def test_a_short_job_waits_for_one_batch_however_many_long_ones_there_are(model: WordModel) -> None:
+    queue = ScoringQueue(model)
+    model.seconds_each = 0.005
+    long = [asyncio.create_task(queue.run(job(f"long{number}", products=200))) for number in range(7)]
+    await asyncio.sleep(0.5)  # each had some turns
+    before = len(model.steps)
+    await queue.run(job("short", products=10))
+    taken = model.steps[before:]
+    assert taken.count("short") == 10
+    assert len(taken) - 10 <= 2, "but for the batch that ran, and one that the loop was late for"
+    assert not any(one.done() for one in long)
+    answers = await asyncio.gather(*long)
+    assert [len(answer.results) for answer in answers] == [200] * 7, "nor does it starve them"
+
+
+async def test_long_jobs_that_begin_together_share_the_model(model: WordModel) -> None:
+    queue = ScoringQueue(model)
+    model.seconds_each = 0.002
+    await asyncio.gather(*(queue.run(job(f"long{number}", products=100)) for number in range(4)))
+    halfway = model.steps[2:][:200]  # after the first query
+    counts = [halfway.count(f"long{number}") for number in range(4)]
+    assert min(counts) > 30, counts
