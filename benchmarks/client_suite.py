@@ -109,13 +109,14 @@ def server_tests(checkout: Path) -> list[str]:
     return folders
 
 
-def compare(checkout: Path, node: str, gateway: str) -> Report:
+def compare(checkout: Path, node: str, gateway: str, *, tell: bool = False) -> Report:
     """Run the tests both ways.
 
     Args:
         checkout: the folder that has ``test_opensearchpy``.
         node: URL of a node on which everything may be deleted.
         gateway: URL of a gateway before it.
+        tell: say on standard error how far it is.
 
     Raises:
         SuiteError: there are no such tests, or they cannot be run here.
@@ -123,7 +124,11 @@ def compare(checkout: Path, node: str, gateway: str) -> Report:
 
     def run(url: str) -> Outcomes:
         clean(node)
-        return run_tests(checkout, url)
+        outcomes = run_tests(checkout, url)
+        if tell:
+            way = "directly" if url == node else "through the gateway"
+            sys.stderr.write(f"{way}: {_counted(outcomes)}\n")
+        return outcomes
 
     direct = run(node)
     if not any(outcome.kind == "passed" for outcome in direct.values()):
@@ -131,8 +136,7 @@ def compare(checkout: Path, node: str, gateway: str) -> Report:
         raise SuiteError(f"Not one test passes directly, so there is nothing to compare. Most say: {told}")
     through = run(gateway)
     report = Report(tests=len(direct.keys() | through.keys()))
-    for way, outcomes in (("direct", direct), ("gateway", through)):
-        report.outcomes[way] = dict(Counter(outcome.kind for outcome in outcomes.values()))
+    report.outcomes = {"direct": _counted(direct), "gateway": _counted(through)}
     directs = [direct]
     found = differing = _differing(directs, through)
     for _ in range(_ROUNDS - 1):
@@ -203,6 +207,10 @@ def _read(report: Path, address: str) -> Outcomes:
     return outcomes
 
 
+def _counted(outcomes: Outcomes) -> dict[str, int]:
+    return dict(Counter(outcome.kind for outcome in outcomes.values()))
+
+
 def _differing(directs: Sequence[Outcomes], through: Outcomes) -> dict[str, dict[str, str]]:
     """Tests that do not end through the gateway as they end directly.
 
@@ -241,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         server_tests(told.checkout)  # before the node is started
         with opensearch_node(kind="local") as node, agreeable_gateway(node.url) as gateway:
-            report = compare(told.checkout, node.url, gateway)
+            report = compare(told.checkout, node.url, gateway, tell=True)
     except SuiteError as error:
         sys.stderr.write(f"{error}\n")
         return 2
