@@ -108,7 +108,13 @@ def published(client: OpenSearch, *, alias: str = ALIAS) -> dict[str, Any]:
 
 
 def candidates(
-    client: OpenSearch, query: str, vector: Sequence[float], size: int, *, alias: str = ALIAS
+    client: OpenSearch,
+    query: str,
+    vector: Sequence[float],
+    size: int,
+    *,
+    alias: str = ALIAS,
+    timeout_s: float = 30.0,
 ) -> list[Document]:
     """The entries nearest to a query by meaning or by spelling, fused by reciprocal rank.
 
@@ -131,7 +137,7 @@ def candidates(
         "search_pipeline": {"phase_results_processors": [_FUSION]},
     }
     with client_errors_named(client, right="indices:data/read/search"):
-        hits = client.search(index=alias, body=body)["hits"]["hits"]
+        hits = client.search(index=alias, body=body, request_timeout=timeout_s)["hits"]["hits"]
     found: list[Document] = []
     for hit in hits:
         entry = dict(hit["_source"])

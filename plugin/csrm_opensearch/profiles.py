@@ -212,12 +212,11 @@ class GatewaySettings(_Settings):
         """The profile of an index expression such as ``shop-ko``, ``shop-ko,shop-ja`` or ``shop-*``.
 
         The first profile that covers every index the expression can mean; null where there is none, so that
-        a search over foreign indices is never touched. Excluded names (``-shop-old``) only narrow.
+        a search over foreign indices is never touched. Excluded names (``-shop-old``) only narrow. An empty
+        expression and ``_all`` mean every index: only a profile on ``*`` covers them.
         """
-        names = [name for name in expression.split(",") if name]
+        names = ["*" if name == "_all" else name for name in expression.split(",") if name] or ["*"]
         names = [name for place, name in enumerate(names) if place == 0 or not name.startswith("-")]
-        if not names:
-            return None
         return next((p for p in self.profiles if all(p.covers(name) for name in names)), None)
 
 

@@ -19,7 +19,7 @@ from csrm_opensearch.gateway.metrics import Metrics
 from csrm_opensearch.gateway.msearch import msearch
 from csrm_opensearch.gateway.pages import answer_page
 from csrm_opensearch.gateway.parts import Parts
-from csrm_opensearch.gateway.search import foreign_search, search
+from csrm_opensearch.gateway.search import for_opensearch, foreign_search, search
 from csrm_opensearch.profiles import GatewaySettings
 from csrm_opensearch.status import skipped
 
@@ -117,7 +117,8 @@ class Gateway:
         if path[0] == b"_csrm" and self._admin_port in {None, exchange.port}:
             await answer_page(exchange, b"/".join(path[1:]).decode("latin-1"), parts)
             return
-        index = "" if path[0].startswith(b"_") else unquote(path.pop(0).decode("latin-1"))
+        named = path[0] == b"_all" or not path[0].startswith(b"_")
+        index = unquote(path.pop(0).decode("latin-1")) if named else ""
         if exchange.method in {"GET", "POST"} and path:
             match path:
                 case [b"_search"]:
@@ -173,7 +174,8 @@ async def _read(exchange: Exchange, parts: Parts, index: str, answer: Answer) ->
         )
         status = watch.told(skipped("internal-error"))
         if not exchange.started:
-            await parts.nodes.forward(exchange, packed or None, status=status)
+            plain = for_opensearch(exchange, packed)
+            await parts.nodes.forward(exchange, plain or None, status=status, repacked=plain is not packed)
 
 
 async def _unless_gone(exchange: Exchange, work: Coroutine[object, object, None]) -> None:

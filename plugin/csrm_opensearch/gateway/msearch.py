@@ -160,7 +160,7 @@ def _read(body: bytes, expression: str, client: Headers, parts: Parts) -> list[_
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
         names = ",".join(map(str, index)) if isinstance(index, list) else str(index or expression)
-        profile = parts.settings.profile_for(names) if names else None
+        profile = parts.settings.profile_for(names)
         watch = parts.watch(names, profile)
         if profile is None:
             stripped = without_options(search_body)

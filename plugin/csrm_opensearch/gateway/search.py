@@ -102,10 +102,20 @@ async def foreign_search(exchange: Exchange, packed: bytes, nodes: Nodes) -> Non
     Raises:
         RequestOptionsError, UnreachableError, BrokenAnswerError: as ``search``.
     """
-    body = unpacked(packed, exchange.header(b"content-encoding")) or b""
-    stripped = without_options(body)
-    if stripped is None:
+    plain = for_opensearch(exchange, packed)
+    if plain is packed:
         await nodes.forward(exchange, packed or None)
     else:
         status = skipped("no-profile").header(0)
-        await nodes.forward(exchange, stripped, status=status, repacked=True)
+        await nodes.forward(exchange, plain, status=status, repacked=True)
+
+
+def for_opensearch(exchange: Exchange, packed: bytes) -> bytes:
+    """The body of a search without its ``ext.csrm``; ``packed`` itself where it has none.
+
+    Raises:
+        RequestOptionsError: ``ext.csrm`` is wrong.
+    """
+    body = unpacked(packed, exchange.header(b"content-encoding")) or b""
+    stripped = without_options(body)
+    return packed if stripped is None else stripped

@@ -230,3 +230,17 @@ async def test_the_async_client_works_through_the_gateway(gateway: str) -> None:
             True,
             False,
         ]
+
+
+@pytest.mark.parametrize("indices", ["", f"/{FOREIGN}", "/_all", "/*", f"/{SHOP},{FOREIGN}"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_a_search_tells_the_gateway_never_reaches_opensearch(
+    gateway: str, opensearch: OpenSearchNode, indices: str, packed: bool
+) -> None:
+    told = CASE | {"ext": {"csrm": {"query": "phone case"}}}
+    headers = {"Content-Type": "application/json"} | ({"Content-Encoding": "gzip"} if packed else {})
+    body = json.dumps(told).encode()
+    answer = call(gateway, "POST", f"{indices}/_search", gzip.compress(body) if packed else body, headers)
+    assert answer.status == 200, answer.body
+    assert answer.csrm == "skipped; reason=no-profile"
+    assert answer.lasting == call(opensearch.url, "POST", f"{indices}/_search", CASE).lasting

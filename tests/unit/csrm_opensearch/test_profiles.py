@@ -78,6 +78,12 @@ def test_yamls_bare_switches_are_read(tmp_path: Path, written: str, mode: str) -
     assert load_settings(path).profiles[0].mode == mode
 
 
+@pytest.mark.parametrize("expression", ["", "_all", "*", "shop-*", "-shop-ko", "anything,else"])
+def test_a_profile_on_every_index_covers_whatever_is_searched(expression: str) -> None:
+    profile = Profile(name="a", indices=["*"], text_fields=["t"])
+    assert GatewaySettings(profiles=[profile]).profile_for(expression) is profile
+
+
 @pytest.mark.parametrize(
     ("expression", "covered"),
     [
