@@ -25,7 +25,7 @@ def report_table(result: dict[str, Any]) -> Table:
     """Every figure of every file and locale, its 95 % interval below it."""
     speed = result["pairs_per_second"]
     table = Table(
-        title=f"{result['scorer']} · knowledge {result['knowledge']} · {speed:,.1f} pairs/s",
+        title=" · ".join([result["scorer"], *_how(result), f"{speed:,.1f} pairs/s"]),
         caption="below each figure: 95 % interval",
     )
     table.add_column("")
@@ -40,6 +40,14 @@ def report_table(result: dict[str, Any]) -> Table:
             cells.append(_cell(figure["value"], figure["ci95"]))
         table.add_row(name, str(report["n"]), *cells, end_section=last)
     return table
+
+
+def _how(result: dict[str, Any]) -> list[str]:
+    """What a scorer was told, and how deep it judged where it is a model."""
+    told = f"knowledge {result['knowledge']}"
+    if result["all_layers"] is None:
+        return [told]
+    return [told, f"level {result['level']} ({result['all_layers']:.0%} through all layers)"]
 
 
 def difference_table(result: dict[str, Any]) -> Table:

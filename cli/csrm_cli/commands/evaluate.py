@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from csrm.wire import Level
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -37,6 +39,12 @@ def evaluate(
             "says of another query (wrong), or nothing (none)."
         ),
     ] = "bundle",
+    level: Annotated[
+        Level,
+        typer.Option(
+            help="How deep the bundle judges, for a bundle with an early exit; what it is set --against judges at full."
+        ),
+    ] = "full",
     json_out: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
@@ -56,7 +64,7 @@ def evaluate(
 
     files = read_files(data)
     rows = [row for part in files.values() for row in part]
-    one = _scored(load_scorer(scorer or bundle, bundle=bundle, knowledge=knowledge), rows)
+    one = _scored(load_scorer(scorer or bundle, bundle=bundle, knowledge=knowledge, level=level), rows)
     other = None
     if against is not None:
         other = _scored(load_scorer(against, bundle=bundle, knowledge=knowledge), rows)

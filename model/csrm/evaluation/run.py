@@ -17,6 +17,7 @@ from csrm.evaluation.report import parts, report
 from csrm.evaluation.scorers import OnScored, Scorer, Told
 from csrm.evaluation.scores import Scores
 from csrm.training.data import read_pairs
+from csrm.wire import Level
 
 if TYPE_CHECKING:
     from csrm.training.data import LabelledPair
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A scorer's numbers of all rows, how fast they came, and what it was told of the queries."""
+    """A scorer's numbers of all rows, how fast they came, what it was told of the queries, and how deep it judged."""
 
     name: str
     scores: Scores
     pairs_per_second: float
     knowledge: Told
+    level: Level
 
 
 def read_files(paths: Sequence[Path]) -> dict[Path, list[LabelledPair]]:
@@ -47,7 +49,8 @@ def scored(scorer: Scorer, rows: Sequence[LabelledPair], on_scored: OnScored) ->
     """Let a scorer score the rows, and time it."""
     began = time.perf_counter()
     scores = scorer.score(rows, on_scored)
-    return Scored(scorer.name, scores, len(rows) / (time.perf_counter() - began), scorer.knowledge)
+    speed = len(rows) / (time.perf_counter() - began)
+    return Scored(scorer.name, scores, speed, scorer.knowledge, scorer.level)
 
 
 def results(
@@ -61,10 +64,11 @@ def results(
         other: to set beside it.
 
     Returns:
-        ``{"scorer", "knowledge", "pairs_per_second", "files": {stem: REPORT}, "locales": {locale: REPORT}, "all":
-        REPORT}``, where ``knowledge`` says what the scorer was told: ``none``, ``bundle`` or ``wrong``. With ``other``
-        also ``"against"``, the same of the other, and ``"differences"``, with what ``compare`` gives in the place of
-        each REPORT.
+        ``{"scorer", "knowledge", "level", "all_layers", "pairs_per_second", "files": {stem: REPORT}, "locales":
+        {locale: REPORT}, "all": REPORT}``, where ``knowledge`` says what the scorer was told (``none``, ``bundle`` or
+        ``wrong``) and ``all_layers`` is the share of the rows that all layers judged, null where there are none. With
+        ``other`` also ``"against"``, the same of the other, and ``"differences"``, with what ``compare`` gives in the
+        place of each REPORT.
     """
     found = _reports(files, one)
     if other is None:
@@ -88,9 +92,12 @@ def _reports(files: Mapping[Path, Sequence[LabelledPair]], one: Scored) -> dict[
         }
         for section, named in parts(files).items()
     }
+    by_all = one.scores.by_all
     return {
         "scorer": one.name,
         "knowledge": one.knowledge,
+        "level": one.level,
+        "all_layers": None if by_all is None else round(float(by_all.mean()), 4),
         "pairs_per_second": round(one.pairs_per_second, 1),
         **found,
         **found["all"],

@@ -15,12 +15,14 @@ import numpy as np
 
 from csrm.bundle import DEFAULT_BUNDLE, Bundle, Manifest, load_bundle, shipped_bundles
 from csrm.errors import BundleError, InputError
-from csrm.evaluation.grading import bundle_knowledge, grade_rows, wrong_knowledge
+from csrm.evaluation.grading import bundle_knowledge, wrong_knowledge
+from csrm.evaluation.levels import need_level, scores_at
 from csrm.evaluation.scores import Floats, Scores
 from csrm.knowledge import Embedder, load_embedder
 from csrm.knowledge.ngrams import grams
 from csrm.model import RelevanceModel
 from csrm.prompt import PromptLimits, PromptTemplate
+from csrm.wire import Level
 
 if TYPE_CHECKING:
     from csrm.training.data import LabelledPair
@@ -53,14 +55,21 @@ Told = Literal["none", "bundle", "wrong"]
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """What scores rows, by the name that a table shows, and what it is told of their queries."""
+    """What scores rows, by the name that a table shows, what it is told of their queries, and how deep it judges."""
 
     name: str
     score: Callable[[Sequence[LabelledPair], OnScored], Scores]
     knowledge: Told = "none"
+    level: Level = "full"
 
 
-def load_scorer(what: str, *, bundle: str | Path = DEFAULT_BUNDLE, knowledge: Told = "bundle") -> Scorer:
+def load_scorer(
+    what: str,
+    *,
+    bundle: str | Path = DEFAULT_BUNDLE,
+    knowledge: Told = "bundle",
+    level: Level = "full",
+) -> Scorer:
     """Load a scorer.
 
     Args:
@@ -69,14 +78,18 @@ def load_scorer(what: str, *, bundle: str | Path = DEFAULT_BUNDLE, knowledge: To
             yes or no, as Qwen3-Reranker does.
         bundle: of ``zero-shot``.
         knowledge: what a model is told of each query; ``bundle`` is as in serving.
+        level: how deep a bundle judges.
 
     Raises:
-        InputError: nothing goes by that name, or a bundle without knowledge is to be told wrong things.
+        InputError: nothing goes by that name, a bundle without knowledge is to be told wrong things, or the level needs
+            an early exit that is not there.
         BundleError: the bundle is wrong, or the model's yes and no are not one token each.
         BaseModelError: weights cannot be had or read.
         KnowledgeError: the bundle's knowledge is broken.
         MissingExtraError: the ``serve`` extra is not installed.
     """
+    if not _is_bundle(what):
+        need_level(what, level)
     if what == "overlap":
         return Scorer(what, lambda rows, on_scored: Scores.of_similarity(_overlap(rows)))
     if what == "embedding":
@@ -99,7 +112,8 @@ def load_scorer(what: str, *, bundle: str | Path = DEFAULT_BUNDLE, knowledge: To
         return _of_model(f"zero-shot ({old.base})", _without_adapter(bare), shown, knowledge)
     if _is_bundle(what):
         model = RelevanceModel.load(what)
-        return _of_model(model.name, model, model.bundle, knowledge, thresholds=True)
+        need_level(model.name, level, model.level(level))
+        return _of_model(model.name, model, model.bundle, knowledge, thresholds=True, level=level)
     if _may_be_model(what):
         manifest = Manifest(name="reranker", version=1, base=what, prompt=YES_NO, limits=YES_NO_LIMITS)
         try:
@@ -137,6 +151,7 @@ def _of_model(
     told: Told = "none",
     *,
     thresholds: bool = False,
+    level: Level = "full",
 ) -> Scorer:
     """A model as a scorer; ``knowing`` is the bundle whose knowledge it may be told of.
 
@@ -150,11 +165,10 @@ def _of_model(
 
     def score(rows: Sequence[LabelledPair], on_scored: OnScored) -> Scores:
         ask = wrong_knowledge(rows, knowledge) if knowledge and told == "wrong" else knowledge
-        grades = grade_rows(model, rows, ask, on_graded=on_scored)
-        scores = Scores.of_grades(grades, rows, model.bundle)
+        scores = scores_at(model, rows, ask, level, on_scored)
         return scores if thresholds else replace(scores, thresholds=None)
 
-    return Scorer(name, score, told if knowledge else "none")
+    return Scorer(name, score, told if knowledge else "none", level)
 
 
 def _overlap(rows: Sequence[LabelledPair]) -> Floats:

@@ -35,6 +35,7 @@ class Scores:
         probable: whether ``irrelevance`` is meant as the probability of C or I.
         grades: (n, 4) probabilities of E, S, C, I, where the scorer tells all four apart.
         thresholds: (n,), irrelevance above which the row's product is removed, where the scorer has any.
+        by_all: (n,), whether all layers of a model judged the row, where the scorer is a model.
     """
 
     gain: Floats
@@ -43,6 +44,7 @@ class Scores:
     probable: bool = False
     grades: NDArray[np.float32] | None = None
     thresholds: Floats | None = None
+    by_all: NDArray[np.bool_] | None = None
 
     @classmethod
     def of_grades(
@@ -96,4 +98,5 @@ class Scores:
             self.probable,
             None if self.grades is None else self.grades[chosen],
             None if self.thresholds is None else self.thresholds[chosen],
+            None if self.by_all is None else self.by_all[chosen],
         )

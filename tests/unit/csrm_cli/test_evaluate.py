@@ -58,6 +58,7 @@ def test_a_report_of_files_locales_and_all(files: list[Path], tmp_path: Path) ->
     assert result["all"]["auc_es"]["value"] == 1.0
     assert result["scorer"] == "overlap"
     assert result["knowledge"] == result["against"]["knowledge"] == "none"  # letters need none
+    assert (result["level"], result["all_layers"]) == ("full", None)  # nor have they layers
     assert result["pairs_per_second"] > 0
     assert result["against"]["all"]["n"] == 22
     assert result["differences"]["all"]["auc_es"]["difference"]["ci95"] is not None

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from csrm.errors import BundleError, InputError
@@ -14,7 +16,9 @@ from csrm.evaluation.grading import wrong_knowledge
 from csrm.evaluation.scorers import load_scorer
 from csrm.evaluation.scores import Scores
 from csrm.knowledge import KnowledgeSnapshot, TermEntry, load_embedder
+from csrm.model import RelevanceModel
 from csrm.training.data import LabelledPair
+from csrm.wire import Level
 
 ROWS = [
     LabelledPair(query=query, title=title, label="E", locale=locale)
@@ -41,6 +45,56 @@ def bundle(tmp_path: Path, tiny_bases: dict[str, Path]) -> Path:
     made = manifest | {"threshold": 0.5, "calibration": {"slope": 2.0, "offset": 1.0}}
     (folder / "bundle.json").write_text(json.dumps(made))
     return folder
+
+
+@pytest.fixture
+def with_exit(bundle: Path) -> Path:
+    """The bundle with an early exit, whose rule sends half of the rows on."""
+    own = torch.Generator().manual_seed(5)
+    head = {"norm": 1 + torch.rand(32, generator=own), "rows": torch.randn(4, 32, generator=own)}
+    save_file(head, bundle / "exit.safetensors")
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    early = {"layer": 1, "calibration": {"slope": 0.5, "offset": 0.25}, "threshold": 0.8}
+    (bundle / "bundle.json").write_text(json.dumps(manifest | {"exit": early}))
+    irrelevance = scores(str(bundle), level="fast").irrelevance
+    distance = np.abs(np.log(irrelevance / (1 - irrelevance)) - np.log(0.5 / 0.5))
+    margin = float(np.median(distance))
+    early["rule"] = {"below": margin, "above": margin, "page": 10}
+    (bundle / "bundle.json").write_text(json.dumps(manifest | {"exit": early}))
+    return bundle
+
+
+def test_a_level_has_its_own_irrelevance_and_thresholds(with_exit: Path) -> None:
+    fast, balanced, full = (scores(str(with_exit), level=level) for level in ("fast", "balanced", "full"))
+    assert fast.thresholds is not None and balanced.thresholds is not None
+    assert (set(fast.thresholds), set(balanced.thresholds)) == ({0.8}, {0.5})
+    by_all = balanced.by_all
+    assert by_all is not None and fast.by_all is not None and full.by_all is not None
+    assert (fast.by_all.mean(), balanced.by_all.mean(), full.by_all.mean()) == (0, 0.5, 1)
+    assert not np.allclose(fast.irrelevance, full.irrelevance)
+    mixed = np.where(by_all, full.irrelevance, fast.irrelevance)
+    assert balanced.irrelevance == pytest.approx(mixed, abs=1e-5)
+
+
+@pytest.mark.parametrize("level", ["fast", "balanced", "full"])
+def test_a_level_says_what_the_model_says_in_serving(with_exit: Path, level: Level) -> None:
+    """But for the page's contenders: where there are none, row by row the same."""
+    manifest = json.loads((with_exit / "bundle.json").read_text())
+    manifest["exit"]["rule"]["page"] = 0
+    (with_exit / "bundle.json").write_text(json.dumps(manifest))
+    found = scores(str(with_exit), level=level)
+    model = RelevanceModel.load(with_exit)
+    judged = [model.judge(row.query, [row.title], locale=row.locale, level=level) for row in ROWS]
+    assert found.irrelevance == pytest.approx([one.results[0].irrelevance for one in judged], abs=1e-4)
+    assert found.thresholds == pytest.approx([one.threshold for one in judged])
+    assert found.by_all is not None
+    assert found.by_all.tolist() == [bool(one.all_layers) for one in judged]
+
+
+def test_a_level_without_an_early_exit_is_refused(bundle: Path) -> None:
+    for what in (str(bundle), "overlap", "zero-shot"):
+        with pytest.raises(InputError, match=r"level: .* has no early exit"):
+            load_scorer(what, bundle=bundle, level="fast")
 
 
 @pytest.mark.parametrize("what", ["overlap", "embedding"])

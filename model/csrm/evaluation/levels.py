@@ -1,0 +1,62 @@
+"""What a bundle says of labelled rows at each level: the cost of judging with the first layers. Knows no figures.
+
+At ``balanced`` a row goes through all layers where its early irrelevance lies near the threshold, as in serving; the
+page's contenders, who do too, are left out: rows hold a few products a query, and all of them would be contenders. So
+what is measured is the most that the level costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from csrm.errors import InputError
+from csrm.evaluation.grading import Knowledge, grade_rows
+from csrm.evaluation.scores import Scores
+from csrm.model import RelevanceModel
+from csrm.wire import Level
+
+if TYPE_CHECKING:
+    from csrm.training.data import LabelledPair
+
+
+def need_level(name: str, level: Level, there_is: Level = "full") -> None:
+    """Raise InputError where a scorer of this name would judge at another level than the one asked for."""
+    if level not in ("full", there_is):
+        raise InputError(f"level: {name} has no early exit: leave level out, or say full.")
+
+
+def scores_at(
+    model: RelevanceModel,
+    rows: Sequence[LabelledPair],
+    knowledge: Knowledge | None,
+    level: Level,
+    on_scored: Callable[[int], None] | None = None,
+) -> Scores:
+    """Scores of rows at a level, with the thresholds that count there.
+
+    Args:
+        model: with an early exit where the level is not ``full``.
+        rows: labelled pairs; the labels are not looked at.
+        knowledge: asked once a query; none where null.
+        level: how deep the rows are judged.
+        on_scored: called after each query with the number of its rows.
+    """
+    thresholds = np.array([model.threshold(row.locale, level) for row in rows])
+    grades = grade_rows(
+        model, rows, knowledge, level="full" if level == "full" else "fast", on_graded=on_scored
+    )
+    by_all = np.full(len(rows), level == "full")
+    if level == "balanced" and (early_exit := model.bundle.manifest.exit) is not None:
+        by_all = early_exit.rule.near(model.irrelevance(grades, by_all), thresholds)
+        on = np.flatnonzero(by_all).tolist()
+        grades[on] = grade_rows(model, [rows[i] for i in on], knowledge)
+    return replace(
+        Scores.of_grades(grades, rows, model.bundle),
+        irrelevance=model.irrelevance(grades, by_all),
+        thresholds=thresholds,
+        by_all=by_all,
+    )
