@@ -178,7 +178,9 @@ def run_tests(checkout: Path, url: str) -> Outcomes:
             raise SuiteError(f"There are no tests in {' and '.join(folders)} of {checkout}.")
         ran = done.returncode in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         if lacking := _lacking(said, ran=ran):
-            raise SuiteError(f"The tests need what is not installed here: {', '.join(lacking)}.")
+            raise SuiteError(
+                f"The tests need what is not installed here: {', '.join(lacking)}. --help names all they need."
+            )
         if not ran or not report.exists():
             raise SuiteError(
                 f"pytest could not run the tests (exit status {done.returncode}):\n{said[-2000:]}"
