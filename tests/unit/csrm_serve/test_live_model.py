@@ -15,6 +15,7 @@ from csrm_serve.live_model import LiveModel
 from csrm_serve.messages import ScoringJob
 from csrm_serve.settings import ServeSettings
 from tests.unit.csrm.conftest import model, tokenizer
+from tests.unit.csrm.test_bad_text import broken
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,15 @@ async def test_a_bundle_that_cannot_be_used_changes_nothing(
     write(folder, base, 3)
     assert looks_twice(live) == [False, True]
     assert live.fault is None
+
+
+async def test_broken_weights_are_not_taken_up(
+    live: LiveModel, folder: Path, base: Path, tmp_path: Path
+) -> None:
+    write(folder, broken(base, tmp_path), 2)
+    assert looks_twice(live) == [False, False]
+    assert live.fault and "not a number" in live.fault
+    assert (await live.queue.run(job())).model == "tiny@1"
 
 
 async def test_a_folder_that_is_away_changes_nothing(live: LiveModel, folder: Path, base: Path) -> None:
