@@ -90,7 +90,7 @@ class HardwareSettings(_Settings):
         description="Lay the rows of a step end to end without padding, through the library's forward pass.",
     )
     four_bit: bool = Field(
-        default=False, description="Hold the frozen base in 4 bits (QLoRA, arXiv 2305.14314); needs a GPU."
+        default=False, description="Hold the frozen base in 4 bits (QLoRA, arXiv 2305.14314)."
     )
     attention: Literal["sdpa", "flex_attention", "flash_attention_2"] = Field(
         default="sdpa",

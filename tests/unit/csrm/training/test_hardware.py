@@ -132,6 +132,15 @@ def test_a_base_in_four_bits_names_the_extra(settings: Settings) -> None:
         Trainer(Recipe.model_validate(settings | {"hardware": {"four_bit": True}}))
 
 
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_a_base_in_four_bits_learns_nearly_the_same(settings: Settings, tiny_bases: dict[str, Path]) -> None:
+    whole = learnt(settings, tiny_bases["qwen3"], {})
+    small = learnt(settings, tiny_bases["qwen3"], {"four_bit": True, "packed": True, "checkpointing": True})
+    for task in ("relevance", "translation"):
+        assert small[0][task] == pytest.approx(whole[0][task], rel=0.1)
+        assert torch.cosine_similarity(small[1][task], whole[1][task], dim=0) > 0.8
+
+
 @pytest.mark.skipif(find_spec("flash_attn") is not None, reason="flash-attn is installed")
 def test_flash_attention_names_its_package(settings: Settings) -> None:
     with pytest.raises(InputError, match=r"hardware\.attention: .* flash-attn"):
