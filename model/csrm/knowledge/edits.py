@@ -5,6 +5,10 @@ Knows two folded strings at a time, no dictionary.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+from rapidfuzz.distance import OSA
+
 from csrm.knowledge.folding import Script, script
 
 
@@ -33,22 +37,10 @@ def misspelled_in(query: str, spelling: str) -> str | None:
 def edits(one: str, other: str, limit: int) -> int:
     """Insertions, deletions, replacements and swaps of neighbours that part two strings (optimal string
     alignment distance); where there are more than ``limit``, any number above it."""
-    if abs(len(one) - len(other)) > limit:
-        return limit + 1
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, start=1):
-        older, before, row = before, row, [i]
-        for j, b in enumerate(other, start=1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
-                cost = min(cost, older[j - 2] + 1)
-            row.append(cost)
-        if min(row) > limit:
-            return limit + 1
-    return row[-1]
+    return OSA.distance(one, other, score_cutoff=limit)
 
 
+@lru_cache(maxsize=65_536)
 def _allowed_edits(spelling: str) -> int:
     """One from five letters on (four in kana and Hangul), two from nine; none in Han (signs are words)."""
     scripts = {script(char) for char in spelling}

@@ -127,7 +127,7 @@ class KnownWords:
         known: Sequence[Occurrence],
         believable: Callable[[int, float], bool],
     ) -> tuple[dict[int, str], dict[int, float]]:
-        _, shares = self._ngrams.compare(folded)
+        shares = self._ngrams.covered(folded)
         slips: dict[int, str] = {}
         likeness: dict[int, float] = {}
         likely = np.flatnonzero(shares >= _LIKELY_SLIP)

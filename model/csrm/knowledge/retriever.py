@@ -12,13 +12,14 @@ found in no way above its floor is not returned. Where the query has known words
 terms are left out, and where they are all of the query, what is close to it must be close to one of them too
 (熊貓尿布, Panda diapers, is near 猫トイレ, the cat's toilet, by a character).
 
-In memory, exact search; knows no prompt and no product.
+Every vector is compared with the query, or of a large snapshot those that its graph finds; knows no prompt and no
+product.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import cast
@@ -41,6 +42,8 @@ _RANK_CONSTANT = 20
 _CANDIDATES = 32
 _BLOCK = 256
 """Queries compared at once in `retrieve_many`: bounds the memory of the similarity matrix."""
+_NEAREST = 256
+"""Texts that are compared with a query where not all are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,15 @@ class Retrieved:
     """What the prompt gets. For a term it starts with the spelling that the shopper used."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """Texts that were compared with a query."""
+
+    rows: npt.NDArray[np.int64]
+    """Of the snapshot's vectors."""
+    cosines: Scores
+
+
 class Retriever:
     """Retrieval over one snapshot. Never changes after it is made, so threads may share it."""
 
@@ -114,6 +126,8 @@ class Retriever:
         entries = snapshot.entries
         self._words = KnownWords(entries)
         self._numbers = {entry.id: number for number, entry in enumerate(entries)}
+        self._every = np.arange(len(snapshot.vectors))
+        self._owners = np.repeat(np.arange(len(entries)), np.diff(snapshot.starts))
         self._kinds = np.array([_KINDS.index(entry.kind) for entry in entries], dtype=np.int8)
         self._is_term = self._kinds == _KINDS.index("term")
         texts_of = [
@@ -166,9 +180,11 @@ class Retriever:
         vectors, row = self._embed([queries[number] for number in asked])
         for begin in range(0, len(asked), _BLOCK):
             block = asked[begin : begin + _BLOCK]
-            every = vectors[row[begin : begin + _BLOCK]] @ self.snapshot.vectors.T
-            for number, cosines in zip(block, every, strict=True):
-                found[number] = self._select(queries[number], locale[number], limit, cosines, hidden[number])
+            own = vectors[row[begin : begin + _BLOCK]]
+            for number, vector, near in zip(block, own, self._near(own), strict=True):
+                found[number] = self._select(
+                    queries[number], locale[number], limit, vector, near, hidden[number]
+                )
         return found
 
     def select(
@@ -181,27 +197,66 @@ class Retriever:
         """
         if not self.snapshot.entries or not query.strip() or limit < 1:
             return []
-        return self._select(query, locale, limit, self.snapshot.vectors @ vector, ())
+        (near,) = self._near(vector[np.newaxis])
+        return self._select(query, locale, limit, vector, near, ())
 
     def _embed(self, queries: Sequence[str]) -> tuple[Vectors, npt.NDArray[np.int64]]:
         distinct = {query: number for number, query in enumerate(dict.fromkeys(queries))}
         vectors = self.snapshot.query_removal(self._embedder.embed_queries(list(distinct)))
         return vectors, np.array([distinct[query] for query in queries], dtype=np.int64)
 
-    def _closeness(self, query: str, locale: str | None, cosines: Scores) -> Scores:
-        """Of each entry the best text's cosine after the toll, shape (entries,); rounded, so ties tie."""
-        code = self._writing_codes.get(_writing(query, locale), -1)
-        taxed = cosines - np.float32(self.settings.same_writing_toll) * (self._writings == code)
-        return cast(Scores, np.round(np.maximum.reduceat(taxed, self.snapshot.starts[:-1]), 4))
+    def _near(self, vectors: Vectors) -> Iterator[_Near]:
+        """For each vector the texts that are compared with it."""
+        stored, nearest = self.snapshot.vectors, self.snapshot.nearest
+        if nearest is None:
+            yield from (_Near(self._every, cosines) for cosines in vectors @ stored.T)
+            return
+        for vector in vectors:
+            rows = nearest.find(vector, min(_NEAREST, len(stored)))
+            yield _Near(rows, stored[rows].astype(np.float32) @ vector)
+
+    def _closeness(self, code: int, near: _Near) -> Scores:
+        """Of each entry the best text's cosine after the toll, shape (entries,); rounded, so ties tie. Of an
+        entry without a text that was compared, -1.
+
+        Args:
+            code: of the query's writing.
+            near: the texts and their cosines.
+        """
+        taxed = near.cosines - np.float32(self.settings.same_writing_toll) * (
+            self._writings[near.rows] == code
+        )
+        if self.snapshot.nearest is None:
+            best = np.maximum.reduceat(taxed, self.snapshot.starts[:-1])
+        else:
+            best = np.full(len(self.snapshot.entries), -1, dtype=np.float32)
+            np.maximum.at(best, self._owners[near.rows], taxed)
+        return cast(Scores, np.round(best, 4))
+
+    def _own(self, number: int) -> slice:
+        """Rows of an entry's texts."""
+        return slice(int(self.snapshot.starts[number]), int(self.snapshot.starts[number + 1]))
+
+    def _vectors(self, number: int) -> Vectors:
+        return self.snapshot.vectors[self._own(number)].astype(np.float32, copy=False)
 
     def _select(
-        self, query: str, locale: str | None, limit: int, cosines: Scores, hidden: Collection[str]
+        self,
+        query: str,
+        locale: str | None,
+        limit: int,
+        vector: Vectors,
+        near: _Near,
+        hidden: Collection[str],
     ) -> list[Retrieved]:
         entries = self.snapshot.entries
-        close = self._closeness(query, locale, cosines)
+        code = self._writing_codes.get(_writing(query, locale), -1)
+        close = self._closeness(code, near)
 
         def believable(number: int, likeness: float) -> bool:
-            return bool(close[number] + likeness >= 1 + self._floor - self.settings.sound_bonus)
+            toll = self.settings.same_writing_toll * (self._writings[self._own(number)] == code)
+            best = float((self._vectors(number) @ vector - toll).max())
+            return best + likeness >= 1 + self._floor - self.settings.sound_bonus
 
         found = self._words.find(query, locale, believable)
         lexical = self._lexical(query, found)
@@ -231,9 +286,8 @@ class Retriever:
             left[entry.kind] -= 1
             room -= len(line)
             lines.add(line)
-            own = cosines[self.snapshot.starts[number] : self.snapshot.starts[number + 1]]
-            similarity = 1.0 if number in found.exact else round(float(own.max()), 4)
-            chosen.append(Retrieved(entry, similarity, line))
+            similarity = 1.0 if number in found.exact else float((self._vectors(number) @ vector).max())
+            chosen.append(Retrieved(entry, round(similarity, 4), line))
         return chosen
 
     def _heed_words(self, found: FoundWords, close: Scores, lexical: Scores) -> None:
@@ -246,12 +300,10 @@ class Retriever:
         others[terms] = False
         close[others] = -1
         if found.whole:
-            starts, vectors = self.snapshot.starts, self.snapshot.vectors
-            known = np.concatenate([vectors[starts[term] : starts[term + 1]] for term in terms])
+            known = np.concatenate([self._vectors(term) for term in terms])
             near = ((close >= self._floor) | (lexical > 0)) & ~self._is_term
             for number in np.flatnonzero(near).tolist():
-                own = vectors[starts[number] : starts[number + 1]]
-                close[number] = min(close[number], np.round((own @ known.T).max(), 4))
+                close[number] = min(close[number], np.round((self._vectors(number) @ known.T).max(), 4))
                 if close[number] < self._floor:
                     lexical[number] = 0
 
@@ -260,7 +312,8 @@ class Retriever:
         entries = self.snapshot.entries
         points: dict[int, float] = {}
         best = np.zeros(len(_KINDS), dtype=np.float32)
-        np.maximum.at(best, self._kinds, close)
+        for kind in range(len(_KINDS)):
+            best[kind] = close[self._kinds == kind].max(initial=0)
         floor = np.maximum(best[self._kinds] - np.float32(self.settings.dense_gap), np.float32(self._floor))
         for scores, least in ((close, floor), (lexical, 1e-6)):
             passing = np.flatnonzero(scores >= least)
@@ -278,9 +331,9 @@ class Retriever:
     def _lexical(self, query: str, found: FoundWords) -> Scores:
         """How close an entry's spelling is to the query, shape (entries,), 0 where it is not."""
         scores = np.zeros(len(self.snapshot.entries), dtype=np.float32)
-        alike, _ = self._ngrams.compare(query)
-        alike[alike < self.settings.alike_floor] = 0
-        np.maximum.at(scores, self._text_owners, alike)
+        alike = self._ngrams.alike(query)
+        passing = np.flatnonzero(alike >= self.settings.alike_floor)
+        np.maximum.at(scores, self._text_owners[passing], alike[passing])
         for number, likeness in found.likeness.items():
             scores[number] = likeness
         return cast(Scores, np.round(scores, 4))

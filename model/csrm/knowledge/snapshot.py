@@ -3,6 +3,8 @@
     entries.jsonl        the entries, in the order of their ids
     vectors.safetensors  a vector (half precision) for each search text, and the language removal for queries
     meta.json            format, knowledge version, embedding engine, check sum of the vectors
+    nearest.*            of more than 50,000 entries: a graph to find the nearest vectors by, made anew where it is
+                         missing or damaged
 
 The knowledge version is a hash of the entries and the engine: the same knowledge has the same version on
 every machine. Knows no search: that is the retriever's.
@@ -11,7 +13,9 @@ every machine. Knows no search: that is the retriever's.
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,8 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_tensors
 
 from csrm.errors import KnowledgeError
@@ -31,9 +34,16 @@ from csrm.knowledge.embedders import Embedder, Vectors
 from csrm.knowledge.entries import CategoryEntry, QueryEntry, TermEntry
 from csrm.knowledge.jsonl import dump_entries, read_entries
 from csrm.knowledge.language import LanguageRemoval, fit_passages, fit_queries
+from csrm.knowledge.nearest import CARD, GRAPH, Nearest, Stored
 
 FORMAT = 3
 """Raised when a saved snapshot would mean something else, so also when search texts are made otherwise."""
+
+EXACT_ENTRIES = 50_000
+"""Of more entries the vectors stay in their file, and a query is compared with those that a graph finds."""
+VECTORS = "vectors.safetensors"
+
+log = logging.getLogger(__name__)
 
 
 class EmbedderId(BaseModel):
@@ -66,8 +76,9 @@ class KnowledgeSnapshot:
     """Entries in the order of their ids, and the vectors of their search texts."""
 
     entries: Sequence[QueryEntry | TermEntry | CategoryEntry]
-    vectors: Vectors
-    """Shape (texts, dimension), each of length one and free of its language; grouped by entry."""
+    vectors: Vectors | Stored
+    """Shape (texts, dimension), each of length one and free of its language; grouped by entry. In memory, or of
+    more than `EXACT_ENTRIES` entries in the file that they were saved in."""
     starts: npt.NDArray[np.int32]
     """Shape (entries + 1,): the texts of entry i are vectors[starts[i] : starts[i + 1]], never none."""
     query_removal: LanguageRemoval
@@ -75,6 +86,8 @@ class KnowledgeSnapshot:
     embedder: EmbedderId
     version: str
     """Content hash, twelve hexadecimal digits."""
+    nearest: Nearest | None = None
+    """Finds the nearest of `vectors`; None where every one can be compared."""
 
     @classmethod
     def build(
@@ -103,7 +116,9 @@ class KnowledgeSnapshot:
             before = None
         known = {} if before is None else before._rows_by_text()
         fresh = [text for text in distinct if text not in known]
-        vectors = np.empty((0, embedder.dimension), dtype=np.float32) if before is None else before.vectors
+        vectors = np.empty((0, embedder.dimension), dtype=np.float32)
+        if before is not None:
+            vectors = before.vectors.astype(np.float32)
         if fresh:
             known |= {text: len(vectors) + number for number, text in enumerate(fresh)}
             made = fit_passages(embedder)(embedder.embed_passages(fresh))
@@ -127,12 +142,13 @@ class KnowledgeSnapshot:
         """Write the snapshot as a folder, wholly or not at all; one of the same name is replaced.
 
         Raises:
-            KnowledgeError: the folder cannot be written.
+            KnowledgeError: the folder cannot be written, or the nearest vectors cannot be found reliably.
         """
         target = Path(folder)
+        vectors = self.vectors.astype(np.float16)
         tensors = save_tensors(
             {
-                "vectors": self.vectors.astype(np.float16),
+                "vectors": vectors,
                 "starts": self.starts,
                 "query_mean": self.query_removal.mean,
                 "query_directions": self.query_removal.directions,
@@ -152,7 +168,9 @@ class KnowledgeSnapshot:
         try:
             fresh.mkdir(parents=True)
             (fresh / "entries.jsonl").write_bytes(dump_entries(self.entries))
-            (fresh / "vectors.safetensors").write_bytes(tensors)
+            (fresh / VECTORS).write_bytes(tensors)
+            if len(self.entries) > EXACT_ENTRIES:
+                Nearest.write(fresh, vectors, meta.vectors_sha256)
             (fresh / "meta.json").write_bytes(
                 orjson.dumps(meta.model_dump(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
             )
@@ -178,21 +196,27 @@ class KnowledgeSnapshot:
         """
         folder = Path(folder)
         meta = _read_meta(folder)
+        path = folder / VECTORS
         try:
-            raw = (folder / "vectors.safetensors").read_bytes()
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise _absent(folder, error) from error
-        if hashlib.sha256(raw).hexdigest() != meta.vectors_sha256:
-            raise _broken(folder, "vectors.safetensors is not the file that was saved")
+        if found != meta.vectors_sha256:
+            raise _broken(folder, f"{VECTORS} is not the file that was saved")
         entries = read_entries(folder / "entries.jsonl")
         if _content_version(entries, meta.embedder) != meta.version:
             raise _broken(folder, "entries.jsonl is not the file that was saved")
+        large = len(entries) > EXACT_ENTRIES
         try:
-            tensors = load_tensors(raw)
-            vectors, starts = tensors["vectors"].astype(np.float32), tensors["starts"]
-            removal = LanguageRemoval(tensors["query_mean"], tensors["query_directions"])
+            with safe_open(path, framework="numpy") as tensors:
+                starts = tensors.get_tensor("starts")
+                removal = LanguageRemoval(
+                    tensors.get_tensor("query_mean"), tensors.get_tensor("query_directions")
+                )
+                vectors = _mapped(path) if large else tensors.get_tensor("vectors").astype(np.float32)
         except (SafetensorError, KeyError) as error:
-            raise _broken(folder, "vectors.safetensors lacks a part") from error
+            raise _broken(folder, f"{VECTORS} lacks a part") from error
         dimension = meta.embedder.dimension
         whole = (
             vectors.shape == (meta.vectors, dimension)
@@ -203,7 +227,8 @@ class KnowledgeSnapshot:
         )
         if not whole:
             raise _broken(folder, "the vectors do not fit the entries")
-        return cls(entries, vectors, starts, removal, meta.embedder, meta.version)
+        nearest = _graph(folder, vectors, meta.vectors_sha256) if large else None
+        return cls(entries, vectors, starts, removal, meta.embedder, meta.version, nearest)
 
     def require_embedder(self, embedder: Embedder) -> None:
         """Refuse an engine other than the one that made the vectors.
@@ -259,6 +284,34 @@ def _read_meta(folder: Path) -> _Meta:
             f"The knowledge snapshot {folder} has format {meta.format}, but {FORMAT} is read here: rebuild it."
         )
     return meta
+
+
+def _mapped(path: Path) -> Stored:
+    """The vectors in the file, memory-mapped: a safetensors file is a length, a JSON header, and the tensors."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        told = orjson.loads(file.read(length))["vectors"]
+    begin, _ = told["data_offsets"]
+    return np.memmap(path, np.float16, "r", offset=8 + length + begin, shape=tuple(told["shape"]))
+
+
+def _graph(folder: Path, vectors: Stored, vectors_sha256: str) -> Nearest:
+    """The saved one, or one that is made now and kept for the next time."""
+    try:
+        return Nearest.open(folder, vectors_sha256)
+    except KnowledgeError as error:
+        log.warning("The graph of the vectors is made anew, for %s.", error)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".nearest-", dir=folder) as made:
+            Nearest.write(Path(made), vectors, vectors_sha256)
+            for name in (GRAPH, CARD):  # the card last: it vouches for the graph
+                (Path(made) / name).replace(folder / name)
+    except OSError as error:
+        raise KnowledgeError(
+            f"The knowledge snapshot {folder} has no usable graph of its vectors, and none can be written there "
+            f"({error.strerror}): build it anew with csrm knowledge snapshot."
+        ) from error
+    return Nearest.open(folder, vectors_sha256)
 
 
 def _starts(texts: Sequence[Sequence[str]]) -> npt.NDArray[np.int32]:

@@ -16,14 +16,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pypinyin import Style, pinyin
+from rapidfuzz.distance import OSA
+from rapidfuzz.process import extract
 
-from csrm.knowledge.edits import edits
 from csrm.knowledge.folding import Script, fold, script
 
 _MAX_WORDS = 3
 """Words of a query that are compared as one name."""
 _LIKE = 0.7
 """Share of a spoken form that two spellings of one frame must have in common."""
+
+_RIVALS = 20
+"""Spoken forms that are kept of one frame, for words of a query."""
 
 _INITIALS = [
     "g", "kk", "n", "d", "tt", "r", "m", "b", "pp", "s", "ss", "", "j", "jj", "ch", "k", "t", "p", "h",
@@ -85,20 +89,30 @@ class SoundFinder:
 
     def __init__(self, spellings: Iterable[tuple[int, str]]) -> None:
         """Args: ``spellings`` are (owner, spelling) pairs, as for `SpellingFinder`."""
-        self._by_frame: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self._by_frame: dict[str, dict[str, list[int]]] = defaultdict(dict)
         for owner, spelling in spellings:
             if (heard := sound(spelling)) is not None:
-                self._by_frame[heard.frame].append((owner, heard.spoken))
+                owners = self._by_frame[heard.frame].setdefault(heard.spoken, [])
+                if owner not in owners[-1:]:
+                    owners.append(owner)
 
     def find(self, folded: str) -> list[Sounding]:
         """For every owner the words of the folded query that sound most like one of its spellings."""
         best: dict[int, Sounding] = {}
         for words in _windows(folded):
             heard = sound(words)
-            for owner, spoken in self._by_frame.get(heard.frame, ()) if heard else ():
-                likeness = _likeness(heard.spoken, spoken) if heard else 0.0
-                if likeness >= _LIKE and (owner not in best or likeness > best[owner].likeness):
-                    best[owner] = Sounding(owner, words, likeness)
+            rivals = self._by_frame.get(heard.frame, {}) if heard else {}
+            alike = extract(
+                heard.spoken if heard else "",
+                rivals.keys(),
+                scorer=OSA.normalized_similarity,
+                score_cutoff=_LIKE,
+                limit=_RIVALS,
+            )
+            for spoken, likeness, _ in alike:
+                for owner in rivals[spoken]:
+                    if owner not in best or likeness > best[owner].likeness:
+                        best[owner] = Sounding(owner, words, likeness)
         return list(best.values())
 
 
@@ -154,8 +168,3 @@ def _windows(folded: str) -> Iterator[str]:
     for size in range(1, _MAX_WORDS + 1):
         for start in range(len(words) - size + 1):
             yield " ".join(words[start : start + size])
-
-
-def _likeness(one: str, other: str) -> float:
-    longest = max(len(one), len(other))
-    return 1 - edits(one, other, longest) / longest

@@ -84,12 +84,25 @@ class StoredRetriever:
             KnowledgeError: a candidate is no entry, or its vectors do not fit it.
             Whatever the store raises.
         """
-        if not query.strip() or limit < 1:
-            return []
-        vector = self._removal(self._embedder.embed_queries([query]))[0]
-        found = self._snapshot(self._find(query, vector.tolist(), CANDIDATES))
-        retriever = Retriever(found, self._embedder, self.settings, texts=self.state.texts)
-        return retriever.select(query, vector, locale, limit)
+        return self.retrieve_many([query], [locale], limit)[0]
+
+    def retrieve_many(
+        self, queries: Sequence[str], locale: Sequence[str | None], limit: int = 4
+    ) -> list[list[Retrieved]]:
+        """As `Retriever.retrieve_many`; the queries are embedded together, and the store is asked for each.
+
+        Raises: as `retrieve`.
+        """
+        found: list[list[Retrieved]] = [[] for _ in queries]
+        asked = [number for number, query in enumerate(queries) if query.strip()]
+        if not asked or limit < 1:
+            return found
+        vectors = self._removal(self._embedder.embed_queries([queries[number] for number in asked]))
+        for number, vector in zip(asked, vectors, strict=True):
+            stored = self._snapshot(self._find(queries[number], vector.tolist(), CANDIDATES))
+            retriever = Retriever(stored, self._embedder, self.settings, texts=self.state.texts)
+            found[number] = retriever.select(queries[number], vector, locale[number], limit)
+        return found
 
     def _snapshot(self, candidates: Sequence[StoredEntry]) -> KnowledgeSnapshot:
         stored = sorted(candidates, key=lambda one: str(one.entry.get("id")))
