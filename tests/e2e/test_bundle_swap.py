@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.integration.cache_server import NAME, Server
 from tests.unit.csrm.conftest import model, tokenizer
 
 from .conftest import free_port
@@ -89,10 +90,15 @@ class Stream:
             thread.join(70)
 
 
-def config(now: Path, following: Path, shares: dict[str, float]) -> dict[str, Any]:
+def config(now: Path, following: Path, shares: dict[str, float], cache: str | None) -> dict[str, Any]:
     told = shipped_config()
     (application,) = told["applications"]
-    application["args"] |= {"bundle": str(now), "also": [str(following)], "threads": 1}
+    application["args"] |= {
+        "bundle": str(now),
+        "also": [str(following)],
+        "threads": 1,
+        "shared_cache": cache,
+    }
     for deployment in application["deployments"]:
         if deployment["name"] == "Ingress":
             deployment["user_config"] = {"shares": shares}
@@ -113,14 +119,31 @@ def wait_ready(url: str) -> None:
         time.sleep(0.5)
 
 
-def test_a_trial_a_larger_share_and_a_swap_cost_no_request(tmp_path: Path, base: Path) -> None:
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Server | None]:
+    """The cache that replicas share, where a server is installed."""
+    if NAME is None:
+        yield None
+        return
+    server = Server(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def test_a_trial_a_larger_share_and_a_swap_cost_no_request(
+    tmp_path: Path, base: Path, cache: Server | None
+) -> None:
+    shared = cache.url if cache else None
     first, second, third = (bundle(tmp_path / f"v{version}", base, version) for version in (1, 2, 3))
     now = tmp_path / "now"
     now.symlink_to(first)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with ray_cluster(free_port(), tmp_path / "ray.log") as dashboard:
-        serve_deploy(dashboard, port, tmp_path, config(now, second, {}))
+        serve_deploy(dashboard, port, tmp_path, config(now, second, {}, shared))
         wait_ready(url)
         with Stream(url) as stream:
             assert set(stream.seen()) == {"tiny@1"}
@@ -128,10 +151,10 @@ def test_a_trial_a_larger_share_and_a_swap_cost_no_request(tmp_path: Path, base:
             assert [one["id"] for one in listed] == ["tiny@1", "tiny@2"]
 
             # a trial, then all of the queries: only user_config changes
-            serve_deploy(dashboard, port, tmp_path, config(now, second, {str(second): 0.3}))
+            serve_deploy(dashboard, port, tmp_path, config(now, second, {str(second): 0.3}, shared))
             stream.until(lambda seen: "tiny@2" in seen)
             assert set(stream.seen()) == {"tiny@1", "tiny@2"}
-            serve_deploy(dashboard, port, tmp_path, config(now, second, {}))
+            serve_deploy(dashboard, port, tmp_path, config(now, second, {}, shared))
             stream.until(lambda seen: set(seen) == {"tiny@1"})
 
             # another bundle under the same name: the replicas take it up by themselves
@@ -144,3 +167,6 @@ def test_a_trial_a_larger_share_and_a_swap_cost_no_request(tmp_path: Path, base:
         assert sum(stream.statuses.values()) > 200
         # Nobody waited for a model to be loaded: a replica that is started anew takes longer than this.
         assert stream.slowest_s < 10
+    if cache:  # each model wrote what it computed, under a name of its own
+        models = {name.split(b":")[1] for name in cache.client().keys("csrm:*")}
+        assert len(models) == 3

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import shutil
 import signal
-import socket
-import subprocess
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +15,6 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from valkey import Valkey
 
 from csrm_serve import shared_cache
 from csrm_serve.errors import StartError
@@ -26,56 +22,13 @@ from csrm_serve.live_model import LiveModel
 from csrm_serve.messages import Scored, ScoringJob
 from csrm_serve.settings import ServeSettings
 from csrm_serve.shared_cache import SharedCache
+from tests.integration.cache_server import NAME, Server
 from tests.unit.csrm.conftest import model, tokenizer
 
-NAME = next((name for name in ("valkey-server", "redis-server") if shutil.which(name)), None)
 pytestmark = pytest.mark.skipif(NAME is None, reason="no valkey-server or redis-server: make cache-server")
 
 HASTY_MS = 200.0
 """The limit of a look-up here: a busy machine keeps it, and a server that hangs is told from one that answers."""
-
-
-@dataclass
-class Server:
-    """A server on a port that stays the same when it is started again."""
-
-    folder: Path
-    password: str | None = None
-    port: int = 0
-    _process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", self.port))
-            self.port = probe.getsockname()[1]
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
-        if self.password:
-            options += ["--requirepass", self.password]
-        self._process = subprocess.Popen([NAME or "", *options], stdout=subprocess.DEVNULL)
-        until = time.monotonic() + 20
-        while True:
-            try:
-                self.client().ping()
-                return
-            except Exception:
-                assert time.monotonic() < until and self._process.poll() is None, "the server did not start"
-                time.sleep(0.05)
-
-    def client(self) -> Any:
-        return Valkey(port=self.port, password=self.password)
-
-    @property
-    def url(self) -> str:
-        return f"valkey://127.0.0.1:{self.port}/0"
-
-    def tell(self, number: int) -> None:
-        assert self._process
-        self._process.send_signal(number)
-
-    def stop(self) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.wait(10)
 
 
 @pytest.fixture
