@@ -19,6 +19,7 @@ from csrm.errors import BundleError, InputError
 from csrm.scoring.cache import GradeCache
 from csrm_serve.access import read_keys
 from csrm_serve.api import create_api
+from csrm_serve.gathering import Gathering
 from csrm_serve.handles import RetrieverHandle, ScorerHandle
 from csrm_serve.live_knowledge import LiveKnowledge
 from csrm_serve.live_model import LiveModel
@@ -34,6 +35,7 @@ from csrm_serve.models import Models
 from csrm_serve.service import RelevanceService
 from csrm_serve.settings import ServeSettings
 from csrm_serve.shared_cache import SharedCache
+from csrm_serve.stored_knowledge import OPENSEARCH, StoredKnowledge, open_store
 
 STUCK_S = 300.0
 """A batch that runs longer than this means a replica that will not recover; slow machines stay below."""
@@ -102,32 +104,33 @@ def _shared_cache(settings: ServeSettings) -> SharedCache | None:
 
 
 class Retriever:
-    """Knowledge: the bundle's, or the snapshot of the settings. Without any, or when it cannot be read, it
-    stays up and finds nothing."""
+    """Knowledge: of OpenSearch, of the snapshot of the settings, or the bundle's. Without any, or when it cannot
+    be read, it stays up and finds nothing."""
 
     def __init__(self, settings: ServeSettings) -> None:
         from csrm.bundle import load_bundle
 
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="retriever")
-        self._live: LiveKnowledge | None = None
+        self._live: LiveKnowledge | StoredKnowledge | None = None
         self._none = PartState(False, "The bundle has no knowledge.")
         try:
             folder = settings.knowledge or load_bundle(settings.bundle).knowledge_path
             self._live = LiveKnowledge(folder) if folder else None
         except BundleError as error:  # the scorer, which cannot do without the bundle, is the one to fail
             self._none = PartState(False, str(error))
+        if settings.knowledge_opensearch is not None:
+            store = open_store(OPENSEARCH, settings.knowledge_opensearch, settings.knowledge_login)
+            self._live = StoredKnowledge(store, instead=self._live)
+        self._gathering = Gathering(self._live.retrieve_many, self._worker) if self._live else None
 
     async def retrieve(self, query: str, locale: str | None) -> Knowledge:
-        if self._live is None:
-            return Knowledge()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, self._live.retrieve, query, locale)
+        return await self._gathering.ask((query, locale)) if self._gathering else Knowledge()
 
     async def state(self) -> PartState:
         return self._live.state() if self._live else self._none
 
     async def check_health(self) -> None:
-        """Asked by Serve every ten seconds: the time to see whether another snapshot was put into the folder."""
+        """Asked by Serve every ten seconds: the time to see whether there is another version of knowledge."""
         if self._live is not None:
             await asyncio.to_thread(self._live.refresh)
 

@@ -7,40 +7,81 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from csrm_serve.messages import Knowledge, PartState
 
 if TYPE_CHECKING:
-    from csrm.knowledge import Retriever
+    from csrm.knowledge import Retrieved
 
 HOT_QUERIES = 10_000
 """Queries whose knowledge is remembered: the head of a shop's traffic, about 1 kB each."""
 
+Asked = tuple[str, str | None]
+"""A query and the language of its shop."""
+
 log = logging.getLogger("ray.serve.csrm")
 
 
+class Finds(Protocol):
+    """`csrm.knowledge.Retriever`, or one over a store."""
+
+    def retrieve_many(
+        self, queries: Sequence[str], locale: Sequence[str | None]
+    ) -> list[list[Retrieved]]: ...
+
+
 @dataclass(slots=True)
-class _Loaded:
+class Loaded:
     """One version; what is remembered of it goes with it."""
 
-    retriever: Retriever
-    hot: OrderedDict[tuple[str, str | None], Knowledge] = field(default_factory=OrderedDict)
+    version: str
+    retriever: Finds
+    hot: OrderedDict[Asked, Knowledge] = field(default_factory=OrderedDict)
 
-    @property
-    def version(self) -> str:
-        return self.retriever.snapshot.version
+    def retrieve_many(self, asked: Sequence[Asked]) -> list[Knowledge]:
+        """What is known of each query, best first; those that are new are embedded together."""
+        fresh = list(dict.fromkeys(one for one in asked if one not in self.hot))
+        found = dict(zip(fresh, self._find(fresh), strict=True)) if fresh else {}
+        answers = [self.hot[one] if one in self.hot else found[one] for one in asked]
+        for one, answer in zip(asked, answers, strict=True):
+            self.hot[one] = answer
+            self.hot.move_to_end(one)
+        while len(self.hot) > HOT_QUERIES:
+            self.hot.popitem(last=False)
+        return answers
+
+    def _find(self, asked: Sequence[Asked]) -> list[Knowledge]:
+        queries, locales = [query for query, _ in asked], [locale for _, locale in asked]
+        return [
+            Knowledge(
+                self.version,
+                [
+                    {
+                        "id": one.entry.id,
+                        "kind": one.entry.kind,
+                        "text": one.line,
+                        "locale": one.entry.locale,
+                        "similarity": float(one.similarity),
+                    }
+                    for one in found
+                ],
+            )
+            for found in self.retriever.retrieve_many(queries, locales)
+        ]
 
 
 class LiveKnowledge:
-    """Knowledge out of a folder. `retrieve` is for one thread at a time, `refresh` may run in another."""
+    """Knowledge out of a folder. `retrieve_many` is for one thread at a time, `refresh` may run in another."""
 
     def __init__(self, folder: str | Path) -> None:
         """A folder that cannot be read yet is no error: `state` says why, and it may be better later."""
         self._folder = Path(folder)
-        self._loaded: _Loaded | None = None
+        self._loaded: Loaded | None = None
+        self._entries = 0
         self._fault: str | None = None
         self.refresh()
 
@@ -57,7 +98,7 @@ class LiveKnowledge:
             if before is not None and saved_version(self._folder) == before.version:
                 self._fault = None
                 return False
-            self._loaded = _load(self._folder)
+            self._loaded, self._entries = _load(self._folder)
         except Exception as error:  # whatever it is, scoring goes on; the state and the log say why
             if str(error) != self._fault:
                 log.exception("The knowledge in %s cannot be used", self._folder)
@@ -67,49 +108,24 @@ class LiveKnowledge:
         log.info("Knowledge %s is loaded.", self._loaded.version)
         return True
 
-    def retrieve(self, query: str, locale: str | None) -> Knowledge:
-        """What is known of a query, best first; nothing where nothing is loaded."""
+    def retrieve_many(self, asked: Sequence[Asked]) -> list[Knowledge]:
+        """What is known of each query, best first; nothing where nothing is loaded."""
         loaded = self._loaded
-        if loaded is None:
-            return Knowledge()
-        known = loaded.hot.get((query, locale))
-        if known is None:
-            known = _ask(loaded, query, locale)
-            loaded.hot[query, locale] = known
-            if len(loaded.hot) > HOT_QUERIES:
-                loaded.hot.popitem(last=False)
-        else:
-            loaded.hot.move_to_end((query, locale))
-        return known
+        return loaded.retrieve_many(asked) if loaded else [Knowledge() for _ in asked]
 
     def state(self) -> PartState:
         """Ready with any version; a fault beside it means that a newer one could not be read."""
         if self._loaded is None:
             return PartState(False, self._fault)
-        snapshot = self._loaded.retriever.snapshot
-        details = {"knowledge_version": snapshot.version, "entries": len(snapshot.entries)}
+        details = {"knowledge_version": self._loaded.version, "entries": self._entries}
         return PartState(True, self._fault, details)
 
 
-def _load(folder: Path) -> _Loaded:
+def _load(folder: Path) -> tuple[Loaded, int]:
     from csrm.knowledge import KnowledgeSnapshot, Retriever, load_embedder
 
     snapshot = KnowledgeSnapshot.load(folder)
     # One thread: an embedding engine's threads spin between calls and rob the scorer of its cores.
     retriever = Retriever(snapshot, load_embedder(snapshot.embedder.name, threads=1))
     retriever.retrieve("first query", "en")
-    return _Loaded(retriever)
-
-
-def _ask(loaded: _Loaded, query: str, locale: str | None) -> Knowledge:
-    entries = [
-        {
-            "id": one.entry.id,
-            "kind": one.entry.kind,
-            "text": one.line,
-            "locale": one.entry.locale,
-            "similarity": float(one.similarity),
-        }
-        for one in loaded.retriever.retrieve(query, locale)
-    ]
-    return Knowledge(loaded.version, entries)
+    return Loaded(snapshot.version, retriever), len(snapshot.entries)

@@ -5,6 +5,7 @@ Knows no Ray: `csrm_serve.app` turns the settings into deployments.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Self
 
@@ -35,6 +36,14 @@ class ServeSettings(BaseModel):
     shares: dict[str, float] = Field(
         default={},
         description="By further bundle, its share of the queries that do not ask for a version: 0.1 is a tenth.",
+    )
+    knowledge_opensearch: str | None = Field(
+        default=None,
+        description="OpenSearch cluster with published knowledge, without user and password. While it cannot be used, "
+        "the snapshot is. Null asks no cluster.",
+    )
+    knowledge_login: str | None = Field(
+        default=None, min_length=1, description="File with user:password for that cluster, on every node."
     )
     precision: str = Field(default="auto", description="Number format of the weights.")
     level: Level | None = Field(
@@ -133,6 +142,17 @@ class ServeSettings(BaseModel):
         if bundle != self.bundle:
             alone |= {"base": None, "knowledge": None}
         return self.model_copy(update=alone)
+
+    @model_validator(mode="after")
+    def _asks_a_cluster(self) -> Self:
+        url = self.knowledge_opensearch
+        if url is not None and not re.fullmatch(r"https?://[^@/\s]+(/[^@\s]*)?", url):
+            raise ValueError(
+                "knowledge_opensearch must be like https://host:9200; user and password go into a file (knowledge_login)"
+            )
+        if self.knowledge_login is not None and self.knowledge_opensearch is None:
+            raise ValueError("knowledge_login needs knowledge_opensearch: it is the login of that cluster")
+        return self
 
     @model_validator(mode="after")
     def _replicas_in_order(self) -> Self:

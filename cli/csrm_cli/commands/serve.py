@@ -40,6 +40,17 @@ def serve(
         str | None,
         typer.Option(help="Folder of a knowledge snapshot; the bundle's own if not given.", metavar="FOLDER"),
     ] = None,
+    knowledge_opensearch: Annotated[
+        str | None,
+        typer.Option(
+            help="OpenSearch cluster to ask for knowledge (csrm knowledge publish); the snapshot stands in while it "
+            "cannot be used.",
+            metavar="URL",
+        ),
+    ] = None,
+    knowledge_login: Annotated[
+        Path | None, typer.Option(help="File with user:password for that cluster.", metavar="FILE")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the HTTP API.", min=1, max=65535)] = 8000,
     dashboard_port: Annotated[
@@ -132,6 +143,7 @@ def serve(
 
     from csrm.bundle import load_bundle
     from csrm.scoring.base import prepare_base
+    from csrm_cli.opensearch_knowledge import OpenSearchStore
     from csrm_serve.access import read_keys
     from csrm_serve.errors import StartError
     from csrm_serve.local import running
@@ -145,6 +157,9 @@ def serve(
 
     if max_requests_per_key is not None and api_keys is None:
         raise StartError("--max-requests-per-key needs --api-keys: callers without keys are all alike.")
+    login = str(knowledge_login.resolve()) if knowledge_login else None
+    if knowledge_opensearch is not None:
+        OpenSearchStore(knowledge_opensearch, login)  # no address or no login: refused before Ray starts
     if api_keys is not None:
         read_keys(api_keys)  # what is no file of keys is refused before Ray starts
     given = dict(_share(text) for text in shares or [])
@@ -157,6 +172,8 @@ def serve(
             shares=given,
             base=base,
             knowledge=_snapshot(knowledge) if knowledge else None,
+            knowledge_opensearch=knowledge_opensearch,
+            knowledge_login=login,
             precision=precision,
             level=level,
             cache_mb=cache_mb,
