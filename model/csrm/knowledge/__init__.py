@@ -14,7 +14,9 @@ from csrm.errors import MissingExtraError
 try:
     import numpy as _numpy  # noqa: F401
     import pypinyin as _pypinyin  # noqa: F401
+    import rapidfuzz as _rapidfuzz  # noqa: F401
     import safetensors as _safetensors  # noqa: F401
+    import usearch as _usearch  # noqa: F401
 except ImportError as error:
     raise MissingExtraError(error.name or "numpy", "serve") from error
 
