@@ -246,7 +246,8 @@ class Reranker:
                 tail += await _further(search, page.start + len(tail), page.size - len(tail), ask)
             hits += [hit.written(search.added) for hit in tail]
         around = _around(search, answer, outcome, judged, known=len(hand.hits) - len(outcome.removed))
-        return answer.page(hits, _notes(search, judged, outcome), **around), len(hits)
+        notes = _notes(search, judged, outcome)
+        return answer.page(hits, search.added, notes, **around), len(hits)
 
     async def _deep_page(
         self, search: Search, outcome: Outcome, judged: _Judged, page: Page, ask: Ask
@@ -267,7 +268,7 @@ class Reranker:
             return None
         around = _around(search, answer, outcome, judged, known=search.start + len(answer.hits))
         hits = [hit.raw for hit in answer.hits]
-        return answer.page(hits, _notes(search, judged, outcome), **around), len(hits)
+        return answer.page(hits, (), _notes(search, judged, outcome), **around), len(hits)
 
     @staticmethod
     def _kept(search: Search, judged: _Judged, page: Page) -> list[Raw]:

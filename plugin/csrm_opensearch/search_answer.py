@@ -18,6 +18,8 @@ from csrm_opensearch.product_text import without_fields
 from csrm_opensearch.search_request import Members, encode, members_decoder
 
 _list_decoder = msgspec.json.Decoder(list[Raw])
+_suggest_decoder = msgspec.json.Decoder(dict[str, list[dict[str, Raw]]])
+_options_decoder = msgspec.json.Decoder(list[dict[str, Raw]])
 _fields_decoder = msgspec.json.Decoder(dict[str, object])
 _NULL = Raw(b"null")
 
@@ -43,14 +45,7 @@ class Hit:
         """The hit without the fields ``added`` for us, and with ``notes`` as ``_csrm``."""
         if not notes and not (added and self.fields):
             return self.raw
-        members: dict[str, Any] = dict(self.members)
-        if added and self.fields:
-            fields = _fields_decoder.decode(self.members["fields"])
-            without_fields(fields, added)
-            if fields:
-                members["fields"] = fields
-            else:
-                del members["fields"]
+        members: dict[str, Any] = _without_added(self.members, added)
         if notes:
             members["_csrm"] = notes
         return Raw(encode(members))
@@ -71,13 +66,24 @@ class SearchAnswer:
 
     def own_page(self, start: int, size: int, added: Sequence[str]) -> bytes:
         """The page as OpenSearch itself gives it, cut from an answer that begins at rank 0."""
-        return self.page([hit.written(added) for hit in self.hits[start : start + size]])
+        return self.page([hit.written(added) for hit in self.hits[start : start + size]], added)
 
-    def page(self, hits: Sequence[Raw], notes: dict[str, Any] | None = None, **around: Raw) -> bytes:
-        """The answer with other hits; ``around`` replaces members of ``hits`` that the answer has."""
+    def page(
+        self,
+        hits: Sequence[Raw],
+        added: Sequence[str] = (),
+        notes: dict[str, Any] | None = None,
+        **around: Raw,
+    ) -> bytes:
+        """The answer with other hits, and without the fields ``added`` for us in suggested products.
+
+        ``around`` replaces members of ``hits`` that the answer has.
+        """
         changed = {name: value for name, value in around.items() if name in self.around}
-        inner: dict[str, Any] = {**self.around, **changed, "hits": hits}
-        return encode({**self.members, "hits": inner} | ({"csrm": notes} if notes else {}))
+        members: dict[str, Any] = {**self.members, "hits": {**self.around, **changed, "hits": hits}}
+        if added and "suggest" in members:
+            members["suggest"] = _suggested(members["suggest"], added)
+        return encode(members | ({"csrm": notes} if notes else {}))
 
 
 def read_answer(body: bytes | Raw) -> SearchAnswer | None:
@@ -106,6 +112,31 @@ _EMPTY_OBJECT = re.compile(rb"^( *(?:\".*\" : )?)\{\}(?=,?$)", re.MULTILINE)
 def _hit(raw: Raw) -> Hit:
     members = members_decoder.decode(raw)
     return Hit(raw, members, _fields_decoder.decode(members["fields"]) if "fields" in members else {})
+
+
+def _without_added(members: Members, added: Sequence[str]) -> dict[str, Any]:
+    """The members of a hit without the fields ``added`` for us."""
+    left: dict[str, Any] = dict(members)
+    if added and "fields" in left:
+        fields = _fields_decoder.decode(left["fields"])
+        without_fields(fields, added)
+        if fields:
+            left["fields"] = fields
+        else:
+            del left["fields"]
+    return left
+
+
+def _suggested(suggest: Raw, added: Sequence[str]) -> dict[str, Any] | Raw:
+    """Suggestions without the fields ``added`` for us: a completion suggester's options are hits, too."""
+    if b'"fields"' not in bytes(suggest):
+        return suggest
+    found: dict[str, list[dict[str, Any]]] = _suggest_decoder.decode(suggest)
+    for entries in found.values():
+        for entry in entries:
+            options = _options_decoder.decode(entry["options"])
+            entry["options"] = [_without_added(option, added) for option in options]
+    return found
 
 
 def fewer(total: Raw, removed: int, known: int) -> Raw:

@@ -24,7 +24,13 @@ FOREIGN = f"{PREFIX}-other"
 
 MAPPINGS = {
     "properties": {
-        "title": {"type": "text", "fields": {"english": {"type": "text", "analyzer": "english"}}},
+        "title": {
+            "type": "text",
+            "fields": {
+                "english": {"type": "text", "analyzer": "english"},
+                "complete": {"type": "completion"},
+            },
+        },
         "brand": {"type": "keyword"},
         "sku": {"type": "text"},
         "price": {"type": "float"},

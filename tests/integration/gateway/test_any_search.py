@@ -39,7 +39,10 @@ OPTIONS: dict[str, list[Any]] = {
     "script_fields": [{"title": {"script": "1"}}, {"two": {"script": "2"}}],
     "highlight": [{"fields": {"title": {}}}],
     "aggs": [{"b": {"terms": {"field": "brand"}}}],
-    "suggest": [{"s": {"text": "phine", "term": {"field": "title"}}}],
+    "suggest": [
+        {"s": {"text": "phine", "term": {"field": "title"}}},
+        {"s": {"prefix": "p", "completion": {"field": "title.complete", "size": 3}}},
+    ],
     "collapse": [
         {"field": "tens"},
         {"field": "brand", "inner_hits": {"name": "i", "size": 1}},

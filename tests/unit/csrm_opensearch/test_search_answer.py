@@ -41,6 +41,16 @@ def test_our_fields_are_taken_out_and_nothing_else_changes() -> None:
     assert "fields" not in json.loads(answer().own_page(1, 1, ("title", "n")))["hits"]["hits"][0]
 
 
+def test_our_fields_are_taken_out_of_suggested_products() -> None:
+    option = b'{"text":"a","_score":1.50E1,"_source":{"n":1.10},"fields":{"title":["a"]}}'
+    suggest = b'{"s":[{"text":"a","offset":0,"options":[%s]}]}'
+    read = read_answer(ANSWER[:-1] + b',"suggest":' + suggest % option + b"}")
+    assert read is not None
+    assert suggest % option in read.own_page(0, 1, ())
+    without = b'{"text":"a","_score":1.50E1,"_source":{"n":1.10}}'
+    assert suggest % without in read.own_page(0, 1, ("title",))
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"{}", b"[]", b'{"error":1}', b'{"hits":{"hits":{}}}', b'{"hits":{"hits":[1]}}']
 )
