@@ -42,7 +42,7 @@ _RANK_CONSTANT = 20
 _CANDIDATES = 32
 _BLOCK = 256
 """Queries compared at once in `retrieve_many`: bounds the memory of the similarity matrix."""
-_NEAREST = 256
+_NEAREST = 128
 """Texts that are compared with a query where not all are."""
 
 
@@ -311,12 +311,12 @@ class Retriever:
         """Entries above a floor, by the sum of their reciprocal ranks."""
         entries = self.snapshot.entries
         points: dict[int, float] = {}
-        best = np.zeros(len(_KINDS), dtype=np.float32)
+        near = np.flatnonzero(close >= np.float32(self._floor))
         for kind in range(len(_KINDS)):
-            best[kind] = close[self._kinds == kind].max(initial=0)
-        floor = np.maximum(best[self._kinds] - np.float32(self.settings.dense_gap), np.float32(self._floor))
-        for scores, least in ((close, floor), (lexical, 1e-6)):
-            passing = np.flatnonzero(scores >= least)
+            own = self._kinds[near] == kind
+            least = close[near[own]].max(initial=-1) - np.float32(self.settings.dense_gap)
+            near = near[~own | (close[near] >= least)]
+        for scores, passing in ((close, near), (lexical, np.flatnonzero(lexical))):
             passing = passing[np.argsort(-scores[passing], kind="stable")][:_CANDIDATES]
             for rank, number in enumerate(passing.tolist()):
                 points[number] = points.get(number, 0.0) + 1 / (_RANK_CONSTANT + rank)
