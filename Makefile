@@ -73,6 +73,13 @@ bench-gateway: $(STAMP) ## what the gateway costs, beside OpenSearch alone and n
 bench-scoring: $(STAMP) ## how fast this machine scores, beside what else could run the model (QUICK=1: two minutes)
 	@$(BIN)/csrm bench scoring --peers --overhead $(if $(filter-out 0,$(QUICK)),--quick) --json build/bench/scoring.json
 
+.PHONY: bench-knowledge
+bench-knowledge: $(STAMP) ## recall of the retriever beside BM25 and dense, latency and memory by size (ENTRIES="1000 100000 1000000")
+	@mkdir -p build/bench
+	@$(BIN)/python -m benchmarks.knowledge --json build/bench/knowledge.json
+	@for n in $(or $(ENTRIES),1000 100000); do \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.knowledge_scale --entries $$n --json build/bench/knowledge-$$n.json; done
+
 .PHONY: environment
 environment: $(STAMP) ## .venv with everything in it, at the versions of constraints.txt
 

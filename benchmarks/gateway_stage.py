@@ -155,7 +155,8 @@ def nginx(opensearch: str) -> Iterator[Proxy | None]:
             "events { worker_connections 1024; }\n"
             f"http {{ access_log off; {temporary}\n"
             f"  upstream node {{ server {opensearch.removeprefix('http://')}; keepalive 64; }}\n"
-            f"  server {{ listen 127.0.0.1:{port}; client_max_body_size 0; proxy_request_buffering off;\n"
+            f"  server {{ listen 127.0.0.1:{port}; client_max_body_size 0; proxy_request_buffering off;"
+            " keepalive_requests 10000000;\n"
             "    location / { proxy_pass http://node; proxy_http_version 1.1;"
             ' proxy_set_header Connection ""; } } }\n'
         )

@@ -49,6 +49,12 @@ def scoring(
     quick: Annotated[
         bool, typer.Option("--quick", help="About two minutes: fewer cells, the faster precision only.")
     ] = False,
+    products: Annotated[
+        list[int] | None, typer.Option(help="Products a query; may be given several times.", min=1)
+    ] = None,
+    concurrency: Annotated[
+        list[int] | None, typer.Option(help="Queries at once; may be given several times.", min=1)
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where torch sees one.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all cores if not given.", min=1)] = None,
     minutes: Annotated[
@@ -62,7 +68,10 @@ def scoring(
         Path | None, typer.Option("--json", help="Also write the table to this file.")
     ] = None,
 ) -> None:
-    """Products a second and latencies of the scoring engine at 10, 100 and 1,000 products, 1, 4 and 16 at once."""
+    """Products a second and latencies of the scoring engine.
+
+    At 10, 100 and 1,000 products and 1, 4 and 16 queries at once, where not told otherwise.
+    """
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is imported: the engine takes the GPU it sees
 
@@ -84,8 +93,12 @@ def scoring(
     quiet()
     where = chosen_device(device)
     plan = replace(QUICK.on(where) if quick else Plan(), peers=peers)
-    if minutes is not None:
-        plan = replace(plan, minutes=minutes)
+    plan = replace(
+        plan,
+        minutes=plan.minutes if minutes is None else minutes,
+        products=products or plan.products,
+        concurrency=concurrency or plan.concurrency,
+    )
     with tempfile.TemporaryDirectory(prefix="csrm-bench-") as folder:
         say("Preparing the weights")
         weights = of_shape(shape, Path(folder)) if shape else of_bundle(bundle, Path(folder))

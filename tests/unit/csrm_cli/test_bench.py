@@ -18,11 +18,13 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_it_writes_the_table_and_recommends_settings(tmp_path: Path) -> None:
     file = tmp_path / "new" / "scoring.json"
     arguments = ["--shape", "tiny", "--quick", "--minutes", "0.1", "--device", "cpu", "--threads", "1"]
+    arguments += ["--products", "7", "--products", "3", "--concurrency", "2"]
     done = bench(*arguments, "--json", str(file))
     assert done.returncode == 0, done.stderr
     report = json.loads(file.read_bytes())
     assert report["rows"][0]["scorer"] == "csrm-full"
     assert report["rows"][0]["kendall_vs_fp32"] > 0.5
+    assert (report["rows"][0]["products"], report["rows"][0]["concurrency"]) == (3, 2)  # the cheapest first
     assert report["machine"]["peak_gflops"].keys() == {report["rows"][0]["precision"]}
     assert report["recommended"]["windows"].keys() == {"csrm-full"}
     assert "csrm serve --precision" in done.stdout
