@@ -58,17 +58,24 @@ def points(scoring: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]])
 
 
 def plot(found: Sequence[Point]) -> Figure:
-    """Both qualities against time, each with its interval."""
+    """Both qualities against time, each with its 95 % interval over queries."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     titles = {"auc": "ROC-AUC of E, S against C, I", "removed": "share of defects removed at a 2 % loss"}
     for axes, (quality, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
         for point in found:
             figures: Mapping[str, Any] = getattr(point, quality)
             value, (low, high) = figures["value"], figures["ci95"]
-            axes.errorbar(point.ms, value, yerr=[[value - low], [high - value]], fmt="o", capsize=3)
-            axes.annotate(f"{point.name}  {value:.3f}", (point.ms, value), (6, 6), textcoords="offset points")
-        axes.set(xlabel=f"ms for {PRODUCTS} products, p50", ylabel=title, xscale="log")
-        axes.margins(x=0.25)
+            axes.errorbar(
+                point.ms,
+                value,
+                yerr=[[value - low], [high - value]],
+                fmt="o",
+                capsize=3,
+                label=f"{point.name}: {value:.3f} in {point.ms:,.0f} ms",
+            )
+        axes.legend(loc="lower left")
+        axes.set(xlabel=f"ms for {PRODUCTS} products, p50", ylabel=title, xlim=(0, None))
+        axes.margins(x=0.1, y=0.35)
         axes.grid(alpha=0.3, which="both")
     return figure
 
