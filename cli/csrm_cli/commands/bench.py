@@ -53,7 +53,8 @@ def scoring(
         list[int] | None, typer.Option(help="Products a query; may be given several times.", min=1)
     ] = None,
     concurrency: Annotated[
-        list[int] | None, typer.Option(help="Queries at once; may be given several times.", min=1)
+        list[int] | None,
+        typer.Option(help="Queries at once, beside one alone; may be given several times.", min=1),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where torch sees one.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all cores if not given.", min=1)] = None,
@@ -97,7 +98,7 @@ def scoring(
         plan,
         minutes=plan.minutes if minutes is None else minutes,
         products=products or plan.products,
-        concurrency=concurrency or plan.concurrency,
+        concurrency=sorted({1, *concurrency}) if concurrency else plan.concurrency,  # one alone is advised by
     )
     with tempfile.TemporaryDirectory(prefix="csrm-bench-") as folder:
         say("Preparing the weights")

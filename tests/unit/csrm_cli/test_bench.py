@@ -24,7 +24,8 @@ def test_it_writes_the_table_and_recommends_settings(tmp_path: Path) -> None:
     report = json.loads(file.read_bytes())
     assert report["rows"][0]["scorer"] == "csrm-full"
     assert report["rows"][0]["kendall_vs_fp32"] > 0.5
-    assert (report["rows"][0]["products"], report["rows"][0]["concurrency"]) == (3, 2)  # the cheapest first
+    cells = {(row["products"], row["concurrency"]) for row in report["rows"]}
+    assert (3, 1) in cells and cells <= {(3, 1), (3, 2), (7, 1), (7, 2)}
     assert report["machine"]["peak_gflops"].keys() == {report["rows"][0]["precision"]}
     assert report["recommended"]["windows"].keys() == {"csrm-full"}
     assert "csrm serve --precision" in done.stdout
