@@ -143,6 +143,7 @@ def test_with_a_terminal_it_stays_up_until_ctrl_c(run: Run) -> None:
             stdout=child,
             stderr=child,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's `&` has it ignored
         )
         os.close(child)
         said = read_until(parent, "Ctrl-C stops everything.", 300)

@@ -207,7 +207,11 @@ def test_node_goes_with_its_parent(jdk: Jdk, runs: Path, ending: signal.Signals)
         "    time.sleep(300)\n"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's `&` has it ignored
     )
     assert parent.stdout is not None
     pid, url = parent.stdout.readline().split()

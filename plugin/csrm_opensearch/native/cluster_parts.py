@@ -18,7 +18,7 @@ from csrm_opensearch.native.road import MARK
 
 ML = "/_plugins/_ml"
 _DEFAULT_PIPELINE = "index.search.default_pipeline"
-_FORGET_TIMEOUT_S = 15.0
+_FORGET_TIMEOUT_S = 60.0
 _DEPLOY_TIMEOUT_S = 60.0
 _FIRST_TIMEOUT_S = 30.0
 
