@@ -17,7 +17,6 @@ Beyond this project's environment for development, the tests need `pip install m
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -35,6 +34,7 @@ from xml.etree import ElementTree
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.figures import publish
 from benchmarks.rest_suite import agreeable_gateway, clean
 from csrm_opensearch.testing import opensearch_node
 
@@ -255,10 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SuiteError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    text = json.dumps(report.figures(), indent=2, ensure_ascii=False)
-    if told.json:
-        told.json.write_text(text + "\n", encoding="utf-8")
-    print(text)  # noqa: T201
+    publish(report.figures(), told.json)
     return 1 if report.differing else 0
 
 

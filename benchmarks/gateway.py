@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from benchmarks.figures import publish
 from benchmarks.gateway_stage import (
     BULK,
     LARGE,
@@ -316,10 +317,7 @@ def main() -> None:
     parser.add_argument("--relevance", help="URL of a relevance service, or 'none'; started if not given.")
     told = vars(parser.parse_args())
     out = told.pop("json")
-    text = json.dumps(measure(**told), indent=2)
-    if out:
-        out.write_text(text + "\n", encoding="utf-8")
-    print(text)  # noqa: T201
+    publish(measure(**told), out)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import json
 import random
 import sys
 import time
@@ -26,6 +25,7 @@ from typing import Any
 import aiohttp
 from opensearchpy import OpenSearch, helpers
 
+from benchmarks.figures import publish
 from benchmarks.gateway_stage import gateway
 from csrm_opensearch.testing import opensearch_node
 from tests.integration.gateway.running import Wire
@@ -229,10 +229,7 @@ def main() -> int:
     out = told.pop("json")
     with opensearch_node() as node:
         outcome = fault_load(node.url, **told)
-    text = json.dumps(outcome.figures(), indent=2)
-    if out:
-        out.write_text(text + "\n", encoding="utf-8")
-    print(text)  # noqa: T201
+    publish(outcome.figures(), out)
     return 1 if outcome.failed or outcome.wrong else 0
 
 

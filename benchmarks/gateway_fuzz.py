@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.figures import publish
 from benchmarks.gateway_faults import INDEX, fill
 from benchmarks.gateway_stage import gateway
 from benchmarks.http_load import Connection, http_request
@@ -251,10 +252,7 @@ def main() -> int:
     told = parser.parse_args()
     with opensearch_node() as node:
         reader, proxy = fuzz(node.url, told.bodies, told.seed)
-    text = json.dumps({"reader": reader.figures(), "gateway": proxy.figures()}, indent=2)
-    if told.json:
-        told.json.write_text(text + "\n", encoding="utf-8")
-    print(text)  # noqa: T201
+    publish({"reader": reader.figures(), "gateway": proxy.figures()}, told.json)
     return 1 if reader.faults or proxy.faults else 0
 
 

@@ -16,7 +16,6 @@ floors: a wrong line in the prompt costs more than none.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.figures import publish
 from csrm.knowledge import (
     Embedder,
     KnowledgeEntry,
@@ -221,10 +221,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="Write the figures there too.")
     out = parser.parse_args().json
-    text = json.dumps(measure(), indent=2)
-    if out:
-        out.write_text(text + "\n", encoding="utf-8")
-    print(text)  # noqa: T201
+    publish(measure(), out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ takes hours; queries are embedded as they are served. Beside the whole stands wh
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import resource
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.figures import publish
 from csrm.knowledge import (
     CategoryEntry,
     Embedder,
@@ -138,10 +138,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=200, help="Asked one after the other.")
     parser.add_argument("--json", type=Path, help="Write the figures there too.")
     given = parser.parse_args()
-    text = json.dumps(measure(given.entries, given.queries), indent=2)
-    if given.json:
-        given.json.write_text(text + "\n", encoding="utf-8")
-    print(text)  # noqa: T201
+    publish(measure(given.entries, given.queries), given.json)
 
 
 if __name__ == "__main__":

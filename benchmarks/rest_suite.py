@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.figures import publish
 from benchmarks.rest_tests import Case, Request, RestTests, Step, rest_tests
 from csrm_opensearch.profiles import GatewaySettings
 from csrm_opensearch.testing import opensearch_node
@@ -362,10 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = parser.parse_args(arguments)
     with opensearch_node(kind="local") as node, agreeable_gateway(node.url) as gateway:
         report = compare(rest_tests(tuple(told.folders)), node.url, gateway, tell=True)
-    text = json.dumps(report.figures(), indent=2)
-    if told.json:
-        told.json.write_text(text + "\n", encoding="utf-8")
-    print(text)  # noqa: T201
+    publish(report.figures(), told.json)
     return 1 if report.differing else 0
 
 

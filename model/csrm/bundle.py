@@ -143,7 +143,7 @@ def load_bundle(bundle: str | Path = DEFAULT_BUNDLE) -> Bundle:
         folder = shipped_bundles() / name
     manifest = folder / MANIFEST_FILE
     if not manifest.is_file():
-        shipped = sorted(path.parent.name for path in shipped_bundles().glob("*/bundle.json"))
+        shipped = sorted(path.parent.name for path in shipped_bundles().glob(f"*/{MANIFEST_FILE}"))
         raise BundleError(
             f"There is no bundle {bundle}: give a folder with a bundle.json, "
             f"or one of {', '.join(shipped) or 'none shipped'}."

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from tests.integration.cache_server import NAME, Server
-from tests.unit.csrm.conftest import model, tokenizer
+from tests.unit.csrm.conftest import save_base
 
 from .conftest import free_port
 from .ray_cluster import ray_cluster, serve_deploy, shipped_config
@@ -28,9 +28,7 @@ from .ray_cluster import ray_cluster, serve_deploy, shipped_config
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
-    words = tokenizer()
-    words.save_pretrained(folder)
-    model("gemma3", len(words)).eval().save_pretrained(folder)
+    save_base("gemma3", folder)
     return folder
 
 

@@ -23,7 +23,7 @@ from csrm_serve.messages import Scored, ScoringJob
 from csrm_serve.settings import ServeSettings
 from csrm_serve.shared_cache import SharedCache
 from tests.integration.cache_server import NAME, Server
-from tests.unit.csrm.conftest import model, tokenizer
+from tests.unit.csrm.conftest import save_base
 
 pytestmark = pytest.mark.skipif(NAME is None, reason="no valkey-server or redis-server: make cache-server")
 
@@ -45,9 +45,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a tiny random base."""
     base, folder = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("bundle")
-    words = tokenizer()
-    words.save_pretrained(base)
-    model("gemma3", len(words)).eval().save_pretrained(base)
+    save_base("gemma3", base)
     (folder / "bundle.json").write_text(json.dumps({"name": "tiny", "version": 1, "base": str(base)}))
     return folder
 

@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from csrm.benchmark.workload import MOST_PRODUCTS, searches
-from csrm.bundle import Bundle, Manifest, load_bundle
+from csrm.bundle import MANIFEST_FILE, Bundle, Manifest, load_bundle
 from csrm.errors import InputError
 from csrm.prompt import GRADES, PromptEncoder, PromptTemplate
 from csrm.scoring.base import prepare_base
@@ -138,7 +138,7 @@ def of_shape(shape: str, folder: Path) -> Weights:
     model.to(torch.bfloat16).save_pretrained(folder)
     shop_tokenizer(list(PromptTemplate().labels)).save_pretrained(folder)
     manifest = Manifest(name=shape, version=1, base=str(folder))
-    (folder / "bundle.json").write_text(manifest.model_dump_json(), encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(), encoding="utf-8")
     return Weights(load_bundle(folder), folder)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from csrm.bundle import DEFAULT_BUNDLE, Bundle, Manifest, load_bundle, shipped_bundles
+from csrm.bundle import DEFAULT_BUNDLE, MANIFEST_FILE, Bundle, Manifest, load_bundle, shipped_bundles
 from csrm.errors import BundleError, InputError
 from csrm.evaluation.grading import bundle_knowledge, wrong_knowledge
 from csrm.evaluation.levels import need_level, scores_at
@@ -128,7 +128,7 @@ def load_scorer(
 
 def _is_bundle(what: str) -> bool:
     homes = (Path(what), shipped_bundles() / what)
-    return what == DEFAULT_BUNDLE or (bool(what) and any((home / "bundle.json").is_file() for home in homes))
+    return what == DEFAULT_BUNDLE or (bool(what) and any((home / MANIFEST_FILE).is_file() for home in homes))
 
 
 def _may_be_model(what: str) -> bool:
@@ -140,7 +140,7 @@ def _may_be_model(what: str) -> bool:
 
 def _without_adapter(manifest: Manifest) -> RelevanceModel:
     with tempfile.TemporaryDirectory(prefix="csrm-scorer-") as folder:
-        (Path(folder) / "bundle.json").write_text(manifest.model_dump_json(), encoding="utf-8")
+        (Path(folder) / MANIFEST_FILE).write_text(manifest.model_dump_json(), encoding="utf-8")
         return RelevanceModel.load(folder)
 
 

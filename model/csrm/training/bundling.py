@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from csrm.bundle import EXIT_FILE, Bundle, EarlyExit, Manifest, load_bundle
+from csrm.bundle import EXIT_FILE, MANIFEST_FILE, Bundle, EarlyExit, Manifest, load_bundle
 from csrm.errors import BundleError, InputError
 from csrm.evaluation.calibrating import CalibrationFit, calibrate_rows
 from csrm.evaluation.cascading import CascadeFit, fit_cascade
@@ -64,7 +64,7 @@ def calibrated_bundle(
         if adapter is not None:
             early_exit = _put_adapter(adapter, work, early_exit)
             fresh = old.manifest.model_copy(update={"exit": early_exit})
-            (work / "bundle.json").write_text(fresh.model_dump_json(), encoding="utf-8")
+            (work / MANIFEST_FILE).write_text(fresh.model_dump_json(), encoding="utf-8")
         model = RelevanceModel.load(work)
         knowledge = bundle_knowledge(model.bundle)
         grades = grade_rows(model, rows, knowledge)
@@ -96,7 +96,7 @@ def calibrated_bundle(
                 "exit": early_exit.model_dump() if early_exit else None,
             }
         )
-        (work / "bundle.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (work / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         work.rename(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from csrm.bundle import load_bundle
+from csrm.bundle import MANIFEST_FILE, load_bundle
 from csrm.errors import BundleError, InputError
 from csrm.training.recipe import LoraSettings, Recipe
 
@@ -35,7 +35,7 @@ def start_of(recipe: Recipe, data: Sequence[Path]) -> Path | None:
     for folder in places:
         if (folder / CONFIG).is_file():
             break
-        if (folder / "bundle.json").is_file():
+        if (folder / MANIFEST_FILE).is_file():
             folder = _of_bundle(folder, recipe)
             break
     else:

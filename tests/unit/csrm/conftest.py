@@ -64,14 +64,18 @@ def model(kind: str, vocabulary: int) -> torch.nn.Module:
     return LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=2))
 
 
+def save_base(kind: str, folder: Path) -> None:
+    """Put a tiny random causal LM of an architecture, and its tokenizer, into a folder."""
+    words = tokenizer()
+    words.save_pretrained(folder)
+    model(kind, len(words)).eval().save_pretrained(folder)
+
+
 @pytest.fixture(scope="session")
 def tiny_bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of tiny random causal LMs by architecture."""
     bases = {}
     for kind in ("gemma3", "qwen3", "qwen2", "llama"):
-        folder = tmp_path_factory.mktemp(kind)
-        fast = tokenizer()
-        fast.save_pretrained(folder)
-        model(kind, len(fast)).eval().save_pretrained(folder)
-        bases[kind] = folder
+        bases[kind] = tmp_path_factory.mktemp(kind)
+        save_base(kind, bases[kind])
     return bases

@@ -14,7 +14,7 @@ from csrm_serve import live_model
 from csrm_serve.live_model import LiveModel
 from csrm_serve.messages import ScoringJob
 from csrm_serve.settings import ServeSettings
-from tests.unit.csrm.conftest import model, tokenizer
+from tests.unit.csrm.conftest import save_base
 from tests.unit.csrm.test_bad_text import broken
 
 
@@ -22,9 +22,7 @@ from tests.unit.csrm.test_bad_text import broken
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random model."""
     folder = tmp_path_factory.mktemp("base")
-    words = tokenizer()
-    words.save_pretrained(folder)
-    model("gemma3", len(words)).eval().save_pretrained(folder)
+    save_base("gemma3", folder)
     return folder
 
 
