@@ -19,6 +19,15 @@ Locale = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{
 """A BCP 47 language tag such as ``ko`` or ``zh-TW``."""
 
 
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+"""A model as ``/v1/models`` names it, ``name@version``, or its name alone."""
+
+
+def is_called(name: str, model: ModelName) -> bool:
+    """Whether the model of this full ``name`` is one that is meant by ``model``."""
+    return model in (name, name.partition("@")[0])
+
+
 Level = Literal["fast", "balanced", "full"]
 """How deep products are judged: by the model's first layers alone; the unsure and the page's by all; all by all."""
 
@@ -34,9 +43,8 @@ class RelevanceRequest(_Wire):
     products: list[
         Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PRODUCT_CHARS)]
     ] = Field(min_length=1, max_length=MAX_PRODUCTS, description="Product texts, in lexical order.")
-    model: str | None = Field(
+    model: ModelName | None = Field(
         default=None,
-        max_length=200,
         description="As /v1/models names it, with or without the version; the server's first if null.",
     )
     locale: Locale | None = Field(default=None, description="Language of the shop; picks the threshold.")

@@ -15,7 +15,8 @@
     │       ├── RelevanceDownError     no connection, or an HTTP error of the service
     │       ├── RelevanceMissedError   page 1 of this search had no judgments just now, so this page has none
     │       ├── RelevanceRefusedError  the service finds fault with the request
-    │       │   └── RelevanceUnknownKeyError   it asks for a key, or does not know ours
+    │       │   ├── RelevanceUnknownKeyError   it asks for a key, or does not know ours
+    │       │   └── RelevanceModelError        the model that is asked for is not served, or not up
     │       └── RelevanceGarbageError  an answer, but not one judgment for every product
     ├── ClusterError               a cluster cannot be worked with
     │   ├── ClusterTooOldError         it is no OpenSearch, or too old a one
@@ -125,6 +126,12 @@ class RelevanceUnknownKeyError(RelevanceRefusedError):
     """The relevance service asks for a key, or does not know the gateway's (HTTP 401)."""
 
     reason = "relevance-key"
+
+
+class RelevanceModelError(RelevanceRefusedError):
+    """The model that the profile or the search names is not served (HTTP 404), or not up yet (503)."""
+
+    reason = "relevance-model"
 
 
 class RelevanceGarbageError(RelevanceError):

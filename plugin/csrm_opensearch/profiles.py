@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from csrm.wire import MAX_PRODUCTS, Level, Locale
+from csrm.wire import MAX_PRODUCTS, Level, Locale, ModelName
 from csrm_opensearch.errors import ProfileError
 
 EXAMPLE = Path(__file__).with_name("profiles.example.yaml")
@@ -114,6 +114,7 @@ class Profile(_Settings):
     traffic: Traffic | None = None
     window: int = Field(default=100, ge=1, le=MAX_PRODUCTS)
     threshold: float | None = Field(default=None, ge=0, le=1)
+    model: ModelName | None = None
     level: Level | None = None
     time_budget_ms: float = Field(default=1_000, gt=0)
     min_keep: int = Field(default=1, ge=0)
@@ -202,11 +203,17 @@ class GatewaySettings(_Settings):
                 "window": profile.window,
                 "min_keep": profile.min_keep,
                 "threshold": profile.threshold,
+                "model": profile.model,
                 "time_budget_ms": profile.time_budget_ms,
                 "mode": profile.mode,
             }
             for profile in self.profiles
         ]
+
+    @cached_property
+    def models(self) -> list[str]:
+        """The models that profiles name."""
+        return list(dict.fromkeys(profile.model for profile in self.profiles if profile.model is not None))
 
     def profile_for(self, expression: str) -> Profile | None:
         """The profile of an index expression such as ``shop-ko``, ``shop-ko,shop-ja`` or ``shop-*``.

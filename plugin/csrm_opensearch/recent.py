@@ -1,9 +1,9 @@
 """Remembers the judgments of recent searches, so that page 2 is not judged again and agrees with page 1.
 
-Query, locale, threshold, level and product text are the key: a changed index or product can never get a stale one.
-What is forgotten is simply judged again. What there was no time for on page 1 is remembered as unscored, so that page
-2 leaves it where it was. Texts are remembered by a hash and judgments packed: a thousand windows of a hundred take
-less than 30 MB. Knows no network and no hits.
+Query, locale, threshold, model, level and product text are the key: a changed index or product can never get a stale
+one. What is forgotten is simply judged again. What there was no time for on page 1 is remembered as unscored, so that
+page 2 leaves it where it was. Texts are remembered by a hash and judgments packed: a thousand windows of a hundred
+take less than 30 MB. Knows no network and no hits.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from hashlib import blake2b
 
 from csrm.wire import GradeProbabilities, Judgment, Level
 
-Key = tuple[str, str | None, float | None, Level | None]
-"""Query, locale, threshold, level."""
+Key = tuple[str, str | None, float | None, str | None, Level | None]
+"""Query, locale, threshold, model, level."""
 
 _UNSCORED = b""
 

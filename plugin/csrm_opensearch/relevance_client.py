@@ -16,9 +16,9 @@ from types import SimpleNamespace
 from typing import Literal
 
 import aiohttp
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from csrm.wire import Judgment, Level, RelevanceRequest, RelevanceResponse
+from csrm.wire import ErrorResponse, Judgment, Level, RelevanceRequest, RelevanceResponse, is_called
 from csrm_opensearch import request_id
 from csrm_opensearch.breaker import CircuitBreaker, State
 from csrm_opensearch.errors import (
@@ -27,6 +27,7 @@ from csrm_opensearch.errors import (
     RelevanceError,
     RelevanceGarbageError,
     RelevanceLateError,
+    RelevanceModelError,
     RelevanceOpenError,
     RelevanceRefusedError,
     RelevanceUnknownKeyError,
@@ -47,12 +48,15 @@ PROBE_SECONDS = 1.0
 
 _REFUSES_KEY = frozenset({401, 403})
 
+_ABOUT_THE_MODEL = frozenset({"unknown_model", "not_ready"})
+"""Types of errors that say nothing of the service where a request names a model: others may well be up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
     """How the service is. ``reason`` says what to do where its state alone does not."""
 
-    state: Literal["ready", "not-ready", "unreachable", "unknown-key"]
+    state: Literal["ready", "not-ready", "unreachable", "unknown-key", "unknown-model"]
     reason: str | None = None
 
 
@@ -95,6 +99,7 @@ class RelevanceClient:
         locale: str | None,
         threshold: float | None,
         deadline: float,
+        model: str | None = None,
         level: Level | None = None,
         explain: bool = False,
     ) -> RelevanceResponse:
@@ -104,6 +109,7 @@ class RelevanceClient:
             query: what the shopper typed, not blank.
             products: 1 to 1,000 texts, not blank, in lexical order.
             deadline: ``time.monotonic()`` seconds after which the answer is worthless; the service is told.
+            model: which of the service's models judges, by its name; its first where null.
             level: how deep products are judged; the service's own where null.
 
         Raises:
@@ -116,7 +122,7 @@ class RelevanceClient:
                 f"The relevance service at {self._url} failed too often: waiting for it."
             )
         try:
-            answer = await self._within(query, products, locale, threshold, deadline, level, explain)
+            answer = await self._within(query, products, locale, threshold, deadline, model, level, explain)
         except (RelevanceDownError, RelevanceGarbageError, RelevanceLateError) as error:
             self._breaker.failure()
             self._warn(error)
@@ -144,6 +150,7 @@ class RelevanceClient:
         locale: str | None,
         threshold: float | None,
         deadline: float,
+        model: str | None,
         level: Level | None,
         explain: bool,
     ) -> RelevanceResponse:
@@ -154,6 +161,7 @@ class RelevanceClient:
                 request = RelevanceRequest(
                     query=query,
                     products=list(products),
+                    model=model,
                     locale=locale,
                     threshold=threshold,
                     deadline_ms=max(1.0, (deadline - time.monotonic()) * 1000),
@@ -179,9 +187,14 @@ class RelevanceClient:
             raise RelevanceDownError(
                 f"The relevance service at {self._url} cannot be reached: {error}"
             ) from error
+        kind, told = ("", "") if status == 200 else _error(body)
         match status:
             case 200:
                 pass
+            case 404 | 503 if request.model is not None and kind in _ABOUT_THE_MODEL:
+                raise RelevanceModelError(
+                    f"The relevance service at {self._url} cannot judge by model {request.model}: {told}"
+                )
             case 504:
                 raise RelevanceLateError("The relevance service gave up at the deadline.")
             case 429 | 500 | 502 | 503:
@@ -217,20 +230,31 @@ class RelevanceClient:
                 raise
         return await self._sessions.fresh.post(url, data=body, headers=headers, timeout=unlimited)
 
-    async def ready(self) -> Readiness:
-        """What the service's own ``/readyz`` says, and whether it takes our key."""
+    async def ready(self, models: Sequence[str] = ()) -> Readiness:
+        """What the service's own ``/readyz`` says, whether it takes our key, and whether it has these models."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                if await self._status("/v1/models") in _REFUSES_KEY:  # probes are asked for no key
+                status, listed = await self._get("/v1/models")
+                if status in _REFUSES_KEY:  # probes are asked for no key
                     return Readiness("unknown-key", self._key_told())
-                return Readiness("ready" if await self._status("/readyz") == 200 else "not-ready")
+                if (await self._get("/readyz"))[0] != 200:
+                    return Readiness("not-ready")
         except (aiohttp.ClientError, OSError, TimeoutError):
             return Readiness("unreachable")
+        names = _names(listed)
+        missing = [model for model in models if not any(is_called(name, model) for name in names)]
+        if not missing:
+            return Readiness("ready")
+        return Readiness(
+            "unknown-model",
+            f"The relevance service at {self._url} has no model {', '.join(missing)}, which profiles name:"
+            f" it has {', '.join(names) or 'none'}.",
+        )
 
-    async def _status(self, path: str) -> int:
+    async def _get(self, path: str) -> tuple[int, bytes]:
         assert self._sessions is not None, "use 'async with'"
         async with self._sessions.kept.get(f"{self._url}{path}", headers=self._key_headers) as response:
-            return response.status
+            return response.status, await response.read()
 
     def _key_told(self) -> str:
         """What to do where the service does not take our key, or our having none."""
@@ -247,6 +271,33 @@ async def _note_reuse(
 ) -> None:
     if context.trace_request_ctx is not None:
         context.trace_request_ctx.kept = True
+
+
+class _Listed(BaseModel):
+    id: str
+
+
+class _Models(BaseModel):
+    """What ``/v1/models`` answers, as far as we read it."""
+
+    data: list[_Listed]
+
+
+def _names(listed: bytes) -> list[str]:
+    """The models that the service has; none where it does not say."""
+    try:
+        return [one.id for one in _Models.model_validate_json(listed).data]
+    except ValidationError:
+        return []
+
+
+def _error(body: bytes) -> tuple[str, str]:
+    """Type and reason of an error, empty where it is not the service's own."""
+    try:
+        error = ErrorResponse.model_validate_json(body, extra="ignore").error
+    except ValidationError:
+        return "", ""
+    return error.type, error.reason
 
 
 def _check(answer: RelevanceResponse, count: int) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from csrm.wire import MAX_PRODUCTS, MAX_QUERY_CHARS, Level, Locale
+from csrm.wire import MAX_PRODUCTS, MAX_QUERY_CHARS, Level, Locale, ModelName
 from csrm_opensearch.errors import RequestOptionsError
 
 
@@ -24,6 +24,7 @@ class RequestOptions(BaseModel):
         | None
     ) = None
     locale: Locale | None = None
+    model: ModelName | None = None
     level: Level | None = None
 
 

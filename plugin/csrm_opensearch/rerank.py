@@ -41,6 +41,7 @@ class Judge(Protocol):
         locale: str | None,
         threshold: float | None,
         deadline: float,
+        model: str | None = None,
         level: Level | None = None,
         explain: bool = False,
     ) -> RelevanceResponse:
@@ -153,7 +154,8 @@ class Reranker:
         if search.deep or not search.exact:
             return Done(None, skipped(reason))
         shown = len(answer.hits[search.start : search.start + search.size])
-        return Done(answer.own_page(search.start, search.size, search.added), skipped(reason, shown))
+        notes = {"reason": reason, "model": search.model} if search.options.explain and reason else None
+        return Done(answer.own_page(search.start, search.size, search.added, notes), skipped(reason, shown))
 
     async def _judge(
         self, search: Search, hand: _Hand, indices: Sequence[str], began: float, ask: Ask
@@ -165,7 +167,7 @@ class Reranker:
         """
         hits = hand.hits[: search.window]
         locale = search.options.locale or _locale(search, hits, indices)
-        key: Key = (search.query, locale, search.threshold, search.level)
+        key: Key = (search.query, locale, search.threshold, search.model, search.level)
         deadline = began + search.profile.time_budget_ms / 1000
         judged = await self._judge_hits(search, hits, key, deadline)
         limit = search.limit
@@ -214,13 +216,14 @@ class Reranker:
         return _Judged(hits, texts, judgments, key[1], answer, time.monotonic() - asked)
 
     async def _ask(self, search: Search, key: Key, products: list[str], deadline: float) -> RelevanceResponse:
-        query, locale, threshold, level = key
+        query, locale, threshold, model, level = key
         answer = await self._service.judge(
             query,
             products,
             locale=locale,
             threshold=threshold,
             deadline=deadline,
+            model=model,
             level=level,
             explain=search.options.explain,
         )

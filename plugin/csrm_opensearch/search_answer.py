@@ -64,9 +64,11 @@ class SearchAnswer:
         shards = msgspec.json.decode(self.members.get("_shards", _NULL))
         return isinstance(shards, dict) and bool(shards.get("failed"))
 
-    def own_page(self, start: int, size: int, added: Sequence[str]) -> bytes:
+    def own_page(
+        self, start: int, size: int, added: Sequence[str], notes: dict[str, Any] | None = None
+    ) -> bytes:
         """The page as OpenSearch itself gives it, cut from an answer that begins at rank 0."""
-        return self.page([hit.written(added) for hit in self.hits[start : start + size]], added)
+        return self.page([hit.written(added) for hit in self.hits[start : start + size]], added, notes)
 
     def page(
         self,

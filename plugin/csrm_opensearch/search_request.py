@@ -93,6 +93,10 @@ class Search:
         return self.profile.threshold if self.options.threshold is None else self.options.threshold
 
     @property
+    def model(self) -> str | None:
+        return self.options.model or self.profile.model
+
+    @property
     def level(self) -> Level | None:
         return self.options.level or self.profile.level
 

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TypedDict, Unpack
 
-from csrm.wire import Level
+from csrm.wire import Level, is_called
 from csrm_serve.errors import NotReadyError, UnknownModelError
 from csrm_serve.service import Answer, Readiness, RelevanceService
 from csrm_serve.shares import check_shares, drawn
@@ -141,4 +141,4 @@ class Models:
 
 def _called(name: str | None, model: str) -> bool:
     """Whether a model of this name and version is meant."""
-    return name is not None and model in (name, name.partition("@")[0])
+    return name is not None and is_called(name, model)

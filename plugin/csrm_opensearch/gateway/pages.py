@@ -54,7 +54,9 @@ async def answer_page(exchange: Exchange, path: str, parts: Parts) -> None:
 
 async def _ready(exchange: Exchange, parts: Parts) -> None:
     """Ready means that searches are answered; without relevance they are, only not reranked."""
-    opensearch, relevance = await asyncio.gather(parts.nodes.reachable(), parts.relevance.ready())
+    opensearch, relevance = await asyncio.gather(
+        parts.nodes.reachable(), parts.relevance.ready(parts.settings.models)
+    )
     status = "unavailable" if not opensearch else "ready" if relevance.state == "ready" else "degraded"
     told = {"state": relevance.state, "url": parts.settings.relevance.url}
     if relevance.reason:

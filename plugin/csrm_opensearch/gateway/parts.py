@@ -41,6 +41,12 @@ class Parts:
         self._stack.callback(self.records.close)
         await self._stack.enter_async_context(self.nodes)
         await self._stack.enter_async_context(self.relevance)
+        self.in_background(self._say_what_is_wrong())
+
+    async def _say_what_is_wrong(self) -> None:
+        """Log why the relevance service would refuse our searches, where it is there to say so."""
+        if reason := (await self.relevance.ready(self.settings.models)).reason:
+            log.warning("searches will not be reranked: %s", reason)
 
     async def close(self) -> None:
         """Close once nobody uses it any more."""

@@ -58,6 +58,10 @@ _REMEDIES = (
         "raise the profile's time_budget_ms or give the service more replicas",
     ),
     (r"\b401\b|\b403\b", f"set CSRM_RELEVANCE_KEY to the service's key and {_AGAIN}"),
+    (
+        r"\bunknown_model\b",
+        f"correct the profile's model to one that the service has (GET /v1/models), and {_AGAIN}",
+    ),
     (r"\b404\b", "the URL of the relevance service is another program's: correct it"),
     (r"\b429\b|\b503\b", "the relevance service is not ready or overloaded: see its /readyz"),
     (

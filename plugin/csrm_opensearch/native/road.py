@@ -28,6 +28,7 @@ class Road:
         name: of the search pipeline, the connector and the model.
         url: of the rerank endpoint, as OpenSearch's nodes reach it.
         budget_ms: milliseconds that the service has for a search.
+        model: which of the service's models judges; its first one where null.
         query: where the shopper's text is, or null when every search brings it in ``ext.rerank``.
     """
 
@@ -38,6 +39,7 @@ class Road:
     window: int
     budget_ms: float
     locale: str | None = None
+    model: str | None = None
     query: Path | None = None
 
     @property
@@ -94,6 +96,7 @@ def road_of(profile: Profile, relevance_url: str) -> Road:
         window=profile.window,
         budget_ms=profile.time_budget_ms,
         locale=profile.locale,
+        model=profile.model,
         query=search_path(profile.query_path) if profile.query_path else None,
     )
 
@@ -105,7 +108,8 @@ def connector_body(road: Road, *, key: str | None) -> dict[str, Any]:
         key: sent to the service as bearer token.
     """
     # ${...} is filled by ml-commons, which writes the query as the inside of a JSON text.
-    told = json.dumps({"locale": road.locale, "deadline_ms": road.budget_ms}).removeprefix("{")
+    how = {"locale": road.locale, "deadline_ms": road.budget_ms}
+    told = json.dumps(how | ({"model": road.model} if road.model else {})).removeprefix("{")
     request = '{"query": "${parameters.query}", "documents": ${parameters.documents}, ' + told
     body = _filled(
         "connector",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +27,7 @@ class Serving:
 
     Attributes:
         model: set ``seconds_each`` to make it slow.
+        scorers: by the model's name; set a ``failure`` to take one down.
         key: when set, a request without it as bearer token is refused, as a proxy before the service would.
         asked: the rerank requests, oldest first.
         judged: the relevance requests, oldest first.
@@ -34,6 +35,7 @@ class Serving:
 
     url: str
     model: WordModel
+    scorers: dict[str, QueueScorer]
     key: str | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
     judged: list[dict[str, Any]] = field(default_factory=list)
@@ -46,23 +48,27 @@ class Serving:
 
 
 @contextmanager
-def serving(keys: Keys | None = None) -> Iterator[Serving]:
-    """Run the service in a thread of its own, on a free port of 127.0.0.1; it asks for keys where some are given."""
-    model = WordModel()
+def serving(keys: Keys | None = None, names: Sequence[str] = ("words@1",)) -> Iterator[Serving]:
+    """Run the service in a thread of its own, on a free port of 127.0.0.1.
+
+    Args:
+        keys: those that it asks for.
+        names: of its models, the first of which is the served ``model``; all judge alike.
+    """
+    models = {name: WordModel() for name in names}
+    for name, one in models.items():
+        one.name = name
+    scorers = {name: QueueScorer(ScoringQueue(one)) for name, one in models.items()}
     api = create_api(
         Models(
             {
-                "words": RelevanceService(
-                    QueueScorer(ScoringQueue(model)),
-                    OneFact(),
-                    default_deadline_ms=5_000,
-                    knowledge_budget_ms=100,
-                )
+                name: RelevanceService(scorer, OneFact(), default_deadline_ms=5_000, knowledge_budget_ms=100)
+                for name, scorer in scorers.items()
             }
         ),
         keys=keys,
     )
-    served = Serving("", model)
+    served = Serving("", models[names[0]], scorers)
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":

@@ -46,6 +46,7 @@ def test_options_stand_above_the_file() -> None:
             "profiles[0]: max_window must be at least the window (100)",
         ),
         ("profiles:\n - {name: a, indices: [x], text_fields: [t], locale: kor!}", "profiles[0].locale"),
+        ("profiles:\n - {name: a, indices: [x], text_fields: [t], model: ''}", "profiles[0].model: "),
         ("relevance: {url: 'ftp://x'}", "relevance.url: "),
         (
             "profiles:\n - &p {name: a, indices: [x], text_fields: [t]}\n - *p",
@@ -76,6 +77,12 @@ def test_yamls_bare_switches_are_read(tmp_path: Path, written: str, mode: str) -
     path = tmp_path / "profiles.yaml"
     path.write_text(f"profiles:\n - {{name: a, indices: [x], text_fields: [t], mode: {written}}}")
     assert load_settings(path).profiles[0].mode == mode
+
+
+def test_each_model_that_profiles_name_is_listed_once() -> None:
+    named = [("a", None), ("b", "toys"), ("c", "shop@2"), ("d", "toys")]
+    profiles = [Profile(name=name, indices=[name], text_fields=["t"], model=model) for name, model in named]
+    assert GatewaySettings(profiles=profiles).models == ["toys", "shop@2"]
 
 
 @pytest.mark.parametrize("expression", ["", "_all", "*", "shop-*", "-shop-ko", "anything,else"])

@@ -8,8 +8,8 @@ from csrm.wire import GradeProbabilities, Judgment
 from csrm_opensearch.recent import Key, RecentJudgments
 from tests.unit.csrm_opensearch.judgments import judgment
 
-KEY: Key = ("phone case", "en", None, None)
-OTHER: Key = ("phone case", "ko", None, None)
+KEY: Key = ("phone case", "en", None, None, None)
+OTHER: Key = ("phone case", "ko", None, None, None)
 
 
 class Clock:
@@ -19,14 +19,15 @@ class Clock:
         return self.now
 
 
-def test_remembers_by_query_locale_threshold_and_level() -> None:
+def test_remembers_by_query_locale_threshold_model_and_level() -> None:
     recent = RecentJudgments(clock=Clock())
     recent.put(KEY, {"a": judgment(0.1)})
     recent.put(KEY, {"b": judgment(0.2)})
     assert recent.get(KEY, ["a", "b", "c"]) == {"a": judgment(0.1), "b": judgment(0.2)}
     assert not recent.get(OTHER, "a")
-    assert not recent.get(("phone case", "en", 0.5, None), "a")
-    assert not recent.get(("phone case", "en", None, "fast"), "a")
+    assert not recent.get(("phone case", "en", 0.5, None, None), "a")
+    assert not recent.get(("phone case", "en", None, "toys@7", None), "a")
+    assert not recent.get(("phone case", "en", None, None, "fast"), "a")
 
 
 def test_what_was_left_unscored_is_remembered_until_it_is_judged() -> None:

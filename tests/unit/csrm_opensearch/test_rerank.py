@@ -58,11 +58,13 @@ class Judge:
         self.down_after: int | None = None
         self.asked = 0
         self.levels: list[str | None] = []
+        self.models: list[str | None] = []
 
     async def judge(
-        self, query: str, products: Sequence[str], *, level: str | None, **_: Any
+        self, query: str, products: Sequence[str], *, model: str | None, level: str | None, **_: Any
     ) -> RelevanceResponse:
         self.asked += 1
+        self.models.append(model)
         self.levels.append(level)
         if self.down or (self.down_after is not None and self.asked > self.down_after):
             raise RelevanceDownError("down")
@@ -215,6 +217,27 @@ def test_a_second_try_that_fails_leaves_what_is_known() -> None:
     again = page(index, reranker, shop(), 0, 3)
     assert (ids(again), again.status.kind, again.status.scored) == ([1, 0, 2], "reranked", 2)
     assert ids(page(index, reranker, shop(), 3, 6)) == [3, 4, 5, 6, 7, 8]
+
+
+def test_another_model_is_another_search() -> None:
+    judge = Judge(three_good(20))
+    index, reranker = Index(list(judge.table)), Reranker(judge, RecentJudgments())
+    for asked in ({}, {}, {"model": "toys"}, {"model": "toys"}, {"model": "shop@2"}):
+        page(index, reranker, shop(model="shop@2"), 0, 2, ext={"csrm": asked})
+    assert judge.models == ["shop@2", "toys"]
+    page(index, reranker, shop(), 0, 2)
+    assert judge.models == ["shop@2", "toys", None]
+
+
+def test_an_own_page_says_why_where_it_is_asked_to_explain() -> None:
+    judge = Judge({})
+    judge.down = True
+    index, reranker = Index(["good 0"]), Reranker(judge, RecentJudgments())
+    told = page(index, reranker, shop(model="shop@2"), 0, 2, ext={"csrm": {"explain": True}})
+    assert told.body is not None
+    assert json.loads(told.body)["csrm"] == {"reason": "relevance-down", "model": "shop@2"}
+    plain = page(index, reranker, shop(model="shop@2"), 0, 2)
+    assert plain.body is not None and "csrm" not in json.loads(plain.body)
 
 
 def test_another_level_is_another_search() -> None:

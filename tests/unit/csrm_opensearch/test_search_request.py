@@ -246,6 +246,8 @@ def test_a_search_may_switch_the_gateway_on() -> None:
         ({"query": " "}, "ext.csrm.query"),
         ({"locale": "korean!"}, "ext.csrm.locale"),
         ({"explain": "yes"}, "ext.csrm.explain"),
+        ({"model": ""}, "ext.csrm.model"),
+        ({"model": "m" * 201}, "ext.csrm.model"),
         ({"treshold": 0.5}, "ext.csrm.treshold"),
         ([], "ext.csrm"),
     ],

@@ -19,6 +19,7 @@ const REASONS = {
   "relevance-down": "the relevance service does not answer",
   "relevance-garbage": "the relevance service's answer could not be used",
   "relevance-key": "the relevance service does not take the gateway's key; see /_csrm/readyz",
+  "relevance-model": "the relevance service does not have the model of the profile; see /_csrm/readyz",
   "relevance-refused": "the relevance service finds fault with the request",
   "shards-failed": "shards of the index failed",
   "window-rejected": "the index does not give so many hits at once",
@@ -106,27 +107,28 @@ async function ask(index, body) {
 }
 
 function present(own, filtered, profile) {
+  const csrm = filtered.csrm?.removed ? filtered.csrm : null; // what was judged
   const reason = /reason=([\w-]+)/.exec(filtered.status)?.[1];
   const total = own.hits.total?.value ?? own.hits.hits.length;
   $("result").hidden = !own.hits.hits.length;
-  if (!filtered.csrm) {
+  if (!csrm) {
     say(`Not filtered: ${REASONS[reason] ?? reason ?? "no profile covers this index"}.`, reason !== "no-hits");
   } else {
-    say(`${total.toLocaleString()} found by OpenSearch; ${filtered.csrm.window} judged by ${filtered.csrm.model}.`);
+    say(`${total.toLocaleString()} found by OpenSearch; ${csrm.window} judged by ${csrm.model}.`);
   }
   shown = {
-    own: own.hits.hits, all: filtered.csrm ? products(filtered) : [], minKeep: profile.min_keep ?? 1,
-    threshold: filtered.csrm?.threshold ?? null, lang: filtered.csrm?.locale ?? "", fields: profile.search_fields,
+    own: own.hits.hits, all: csrm ? products(filtered) : [], minKeep: profile.min_keep ?? 1,
+    threshold: csrm?.threshold ?? null, lang: csrm?.locale ?? "", fields: profile.search_fields,
   };
-  for (const id of ["cut", "removed-part", "knowledge-part", "timings-part"]) $(id).hidden = !filtered.csrm;
-  document.querySelector(".legend").hidden = !filtered.csrm;
+  for (const id of ["cut", "removed-part", "knowledge-part", "timings-part"]) $(id).hidden = !csrm;
+  document.querySelector(".legend").hidden = !csrm;
   $("own-note").textContent = `${ms(own.waited)} in all, ${ms(own.took)} in OpenSearch`;
-  $("filtered-note").textContent = filtered.csrm ? `${ms(filtered.waited)} in all` : "OpenSearch's own page";
-  if (filtered.csrm) {
-    const entries = filtered.csrm.knowledge.map((entry) =>
+  $("filtered-note").textContent = csrm ? `${ms(filtered.waited)} in all` : "OpenSearch's own page";
+  if (csrm) {
+    const entries = csrm.knowledge.map((entry) =>
       make("li", {}, `${entry.text} (${entry.kind}, ${entry.similarity.toFixed(2)})`));
     $("knowledge").replaceChildren(...(entries.length ? entries : [make("li", {}, "None for this query.")]));
-    const timings = { "OpenSearch (window)": filtered.took, ...filtered.csrm.timings_ms, "the whole search": filtered.waited };
+    const timings = { "OpenSearch (window)": filtered.took, ...csrm.timings_ms, "the whole search": filtered.waited };
     $("timings").replaceChildren(...Object.entries(timings).flatMap(([stage, time]) =>
       [make("dt", {}, stage.replaceAll("_", " ")), make("dd", {}, ms(time))]));
   }

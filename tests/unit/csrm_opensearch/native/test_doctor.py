@@ -32,6 +32,11 @@ TLS = "Error communicating with remote model: javax.net.ssl.SSLHandshakeExceptio
             "give this user the right",
         ),
         (404, 'Error from remote service: {"detail": "Not Found"}', "correct it"),
+        (
+            404,
+            'Error from remote service: {"error": {"type": "unknown_model"}}',
+            "correct the profile's model",
+        ),
         (503, 'Error from remote service: {"error": {"type": "overloaded"}}', "/readyz"),
         (
             500,

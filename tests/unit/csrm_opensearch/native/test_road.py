@@ -81,6 +81,13 @@ def test_the_key_is_a_credential_and_nothing_else() -> None:
     assert '"locale": "ko"' in body["actions"][0]["request_body"]
 
 
+def test_the_service_is_told_the_profiles_model() -> None:
+    body = connector_body(road_of(profile(model="toys@7"), URL), key=None)
+    filled = body["actions"][0]["request_body"].replace("${parameters.documents}", '["case"]')
+    assert json.loads(filled)["model"] == "toys@7"
+    assert not same_connector(body, connector_body(road_of(profile(), URL), key=None))
+
+
 def test_connectors_differ_by_what_they_do() -> None:
     road = road_of(profile(), URL)
     body = connector_body(road, key=None)
