@@ -46,7 +46,14 @@ PARALLEL = tuple(f"parallel/{locale}.jsonl" for locale in MARKETS)
 JUDGED = tuple(f"llm_judged/{locale}.jsonl.gz" for locale in ("en", *MARKETS))
 SUBSTITUTES = ("esci_en/substitute_yesno.jsonl.gz",)
 SHOP = ("shop/pairs.jsonl",)
-AUTHOR = ("graded.jsonl", "graded_en_zh.jsonl", "graded_es_en.jsonl", "graded_ja_ko.jsonl")
+AUTHOR = (
+    "graded.jsonl",
+    "graded_en_zh.jsonl",
+    "graded_es_en.jsonl",
+    "graded_ja_ko.jsonl",
+    "graded_kinds_es_en.jsonl",
+    "graded_kinds_ja_ko_zh.jsonl",
+)
 SOURCES = {
     "human": HUMAN,
     "parallel": PARALLEL,
