@@ -15,6 +15,9 @@ MAX_PRODUCTS = 1_000
 MAX_PRODUCT_CHARS = 20_000
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+"""A JSON number: no text, no true or false, and none of the infinities that Python's parser takes."""
+
 Locale = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)]
 """A BCP 47 language tag such as ``ko`` or ``zh-TW``."""
 
@@ -48,13 +51,13 @@ class RelevanceRequest(_Wire):
         description="As /v1/models names it, with or without the version; the server's first if null.",
     )
     locale: Locale | None = Field(default=None, description="Language of the shop; picks the threshold.")
-    threshold: float | None = Field(
+    threshold: Number | None = Field(
         default=None,
         ge=0,
         le=1,
         description="Irrelevance above which a product is removed; the bundle's own if null.",
     )
-    deadline_ms: float | None = Field(
+    deadline_ms: Number | None = Field(
         default=None,
         gt=0,
         description="Milliseconds from arrival after which the answer is worthless and work stops.",

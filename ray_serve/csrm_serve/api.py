@@ -21,11 +21,13 @@ from pydantic import Discriminator, Tag
 from csrm.wire import MAX_BODY_BYTES, RelevanceRequest, RelevanceResponse
 from csrm_serve import openapi, rerank_api, status
 from csrm_serve.access import Access, Keys
+from csrm_serve.answers import Alive, ModelList, NotReady, Ready
 from csrm_serve.body_limit import ARRIVED, BodyLimit
 from csrm_serve.errors import NotReadyError
 from csrm_serve.many import RelevanceBatch, RelevanceBatchResponse, answer_each
 from csrm_serve.models import Models
-from csrm_serve.openapi import ERRORS, json_response
+from csrm_serve.openapi import answers, json_response
+from csrm_serve.strict_json import StrictRoute
 
 
 def _one_or_many(body: object) -> str | None:
@@ -60,6 +62,7 @@ def create_api(
         version=version("csrm-opensearch"),
         summary="Judges how well products answer a shopper's query.",
     )
+    app.router.route_class = StrictRoute
     started = int(time.time())
     status.install(app)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
@@ -94,8 +97,8 @@ def create_api(
 
     @app.post(
         "/v1/relevance",
-        response_model=RelevanceResponse | RelevanceBatchResponse,
-        responses=ERRORS,
+        summary="Judge products",
+        responses=answers(RelevanceResponse | RelevanceBatchResponse),
         openapi_extra=openapi.RELEVANCE,
     )
     async def relevance(body: RelevanceBody, request: Request) -> Response:
@@ -105,7 +108,12 @@ def create_api(
             return json_response(await answer_each(body, lambda one: judged(one, arrived)))
         return json_response(await judged(body, arrived))
 
-    @app.get("/v1/models", responses=openapi.errors(401, 429, 503))
+    @app.get(
+        "/v1/models",
+        summary="List the models",
+        responses={200: {"model": ModelList}, **openapi.errors(401, 429, 503)},
+        openapi_extra=openapi.MODELS,
+    )
     async def listed() -> Response:
         """The served models, listed as OpenAI-shaped APIs do; the first answers where none is named."""
         data = [
@@ -114,12 +122,17 @@ def create_api(
         ]
         return json_response({"object": "list", "data": data})
 
-    @app.get("/healthz")
+    @app.get("/healthz", summary="Is the process there?", responses={200: {"model": Alive}})
     async def healthz() -> Response:
         """The process answers; it may not be ready yet."""
         return json_response({"status": "ok"})
 
-    @app.get("/readyz", responses=openapi.errors(503))
+    @app.get(
+        "/readyz",
+        summary="Would a query be answered?",
+        responses={200: {"model": Ready}, 503: {"model": NotReady, "description": "No scorer is ready."}},
+        openapi_extra=openapi.READY,
+    )
     async def readyz() -> Response:
         """Ready when a scorer of the first model has scored a query; whatever else is not ready costs no answers."""
         (_, first), *others = (await models.readiness()).items()

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from csrm.wire import MAX_PRODUCTS
 from csrm_serve.service import Answer
-from csrm_serve.shapes import ImitatedRequest, Query, Text, best_first, with_text
+from csrm_serve.shapes import ImitatedRequest, Query, Text, best_first, result, with_text
 
 NOTHING_BILLED = {"total_tokens": 0}
 """Clients read this field; tokens are what others bill, and nothing is billed here."""
@@ -45,7 +45,9 @@ class RerankRequest(ImitatedRequest):
 
     query: Query
     documents: list[_Document] = Field(min_length=1, max_length=MAX_PRODUCTS)
-    top_n: int | None = Field(default=None, ge=1, description="Return only the best so many; all if null.")
+    top_n: int | None = Field(
+        default=None, ge=0, strict=True, description="Return only the best so many; all if null or 0."
+    )
     return_documents: bool = Field(
         default=False, description="Return the text of each document with its score."
     )
@@ -72,13 +74,15 @@ def rerank_response(request: RerankRequest, answer: Answer, *, version: str) -> 
         version: of Cohere's API, ``1`` or ``2``.
     """
     results = []
-    for index, score in best_first(request.documents, answer)[: request.top_n]:
-        result: dict[str, Any] = {"index": index, "relevance_score": score}
+    for index, score in best_first(request.documents, answer)[: request.top_n or None]:
+        told = result(index, "relevance_score", score)
         if request.return_documents:
-            result["document"] = {"text": request.documents[index]}
-        results.append(result)
+            told["document"] = {"text": request.documents[index]}
+        results.append(told)
     model = answer.scored.model
-    meta = {"api_version": {"version": version}, "model": model}
+    meta: dict[str, Any] = {"api_version": {"version": version}, "model": model}
+    if request.partial:
+        meta["scored"] = len(answer.scored.results)
     return {
         "id": str(uuid.uuid4()),
         "model": model,

@@ -1,17 +1,18 @@
 """What the imitated rerank APIs have in common: their fields, the score of every text, best first. Pure.
 
 Blank texts are not judged: they score 0 and rank last. OpenSearch's own rerank sends an empty text for a product
-without the fields, and it must not fail the others.
+without the fields, and it must not fail the others. A text that there was no time for scores 0 and says that it was not
+scored; it ranks after those that were and before the blank ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from csrm.wire import MAX_PRODUCT_CHARS, MAX_QUERY_CHARS, Level, Locale
+from csrm.wire import MAX_PRODUCT_CHARS, MAX_QUERY_CHARS, Level, Locale, Number
 from csrm_serve.service import Answer
 
 SCORE_DIGITS = 6
@@ -33,11 +34,16 @@ class ImitatedRequest(BaseModel):
     level: Level | None = Field(
         default=None, description="How deep texts are judged, as in /v1/relevance; of this service only."
     )
-    deadline_ms: float | None = Field(
+    deadline_ms: Number | None = Field(
         default=None,
         gt=0,
         description="Milliseconds from arrival after which the answer is worthless and work stops; of this "
         "service only.",
+    )
+    partial: bool = Field(
+        default=False,
+        description="At the deadline, return what was judged until then: the others score 0, say `scored: false` and "
+        "rank last; 504 where nothing was. Of this service only.",
     )
 
 
@@ -46,8 +52,8 @@ def with_text(texts: Sequence[str]) -> list[int]:
     return [place for place, text in enumerate(texts) if text]
 
 
-def scores(texts: Sequence[str], answer: Answer) -> list[float]:
-    """The score of every text, in their order.
+def scores(texts: Sequence[str], answer: Answer) -> list[float | None]:
+    """The score of every text, in their order; None where there was no time for one.
 
     Args:
         texts: all of them.
@@ -56,20 +62,33 @@ def scores(texts: Sequence[str], answer: Answer) -> list[float]:
     return [_written(score) for score in _exact(texts, answer)]
 
 
-def best_first(texts: Sequence[str], answer: Answer) -> list[tuple[int, float]]:
-    """Place and score of every text; equal scores keep the order of the request, blank texts come last."""
+def best_first(texts: Sequence[str], answer: Answer) -> list[tuple[int, float | None]]:
+    """Place and score of every text: those that were scored, those there was no time for, the blank ones.
+
+    Equals keep the order of the request.
+    """
     exact = _exact(texts, answer)
-    order = sorted(range(len(texts)), key=lambda place: (not texts[place], -exact[place]))
-    return [(place, _written(exact[place])) for place in order]
+
+    def rank(place: int) -> tuple[bool, bool, float]:
+        score = exact[place]
+        return not texts[place], score is None, -(score or 0.0)
+
+    return [(place, _written(exact[place])) for place in sorted(range(len(texts)), key=rank)]
 
 
-def _exact(texts: Sequence[str], answer: Answer) -> list[float]:
+def result(index: int, field: str, score: float | None) -> dict[str, Any]:
+    """The JSON object of one text, whose score is called ``field``."""
+    told: dict[str, Any] = {"index": index, field: 0.0 if score is None else score}
+    return told if score is not None else {**told, "scored": False}
+
+
+def _exact(texts: Sequence[str], answer: Answer) -> list[float | None]:
     places = with_text(texts)
-    found = [0.0] * len(texts)
+    found: list[float | None] = [None if text else 0.0 for text in texts]
     for judgment in answer.scored.results:
         found[places[judgment["index"]]] = judgment["score"]
     return found
 
 
-def _written(score: float) -> float:
-    return float(round(score, SCORE_DIGITS))
+def _written(score: float | None) -> float | None:
+    return None if score is None else float(round(score, SCORE_DIGITS))

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from csrm.wire import MAX_PRODUCTS
 from csrm_serve.service import Answer
-from csrm_serve.shapes import SCORE_DIGITS, ImitatedRequest, Query, Text, best_first
+from csrm_serve.shapes import SCORE_DIGITS, ImitatedRequest, Query, Text, best_first, result
 
 _SMALLEST = 10.0**-SCORE_DIGITS
 
@@ -37,7 +37,9 @@ def ranks(request: TeiRerankRequest, answer: Answer) -> list[dict[str, Any]]:
     """
     found = []
     for index, score in best_first(request.texts, answer):
-        rank: dict[str, Any] = {"index": index, "score": _logit(score) if request.raw_scores else score}
+        rank = result(index, "score", score)
+        if request.raw_scores:
+            rank["score"] = _logit(rank["score"])
         if request.return_text:
             rank["text"] = request.texts[index]
         found.append(rank)

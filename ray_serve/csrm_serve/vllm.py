@@ -1,7 +1,8 @@
 """The score API of vLLM: pairs of texts read, one score each written. Pure.
 
 Shape: https://docs.vllm.ai/en/latest/models/pooling_models.html. One query for many documents, or as many queries as
-documents, pair by pair. Newer clients say ``queries`` and ``documents`` for ``text_1`` and ``text_2``.
+documents, pair by pair. For ``text_1`` and ``text_2`` clients also say ``data_1`` and ``data_2``, or ``queries`` and
+``documents`` or ``items``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, Valid
 from pydantic_core import PydanticCustomError
 
 from csrm.wire import MAX_PRODUCTS
-from csrm_serve.shapes import ImitatedRequest, Query, Text
+from csrm_serve.shapes import ImitatedRequest, Query, Text, result
 
 
 def _listed(texts: object) -> object:
@@ -42,13 +43,13 @@ class ScoreRequest(ImitatedRequest):
     text_1: Annotated[list[Query], _OneOrMore] = Field(
         min_length=1,
         max_length=MAX_PRODUCTS,
-        validation_alias=AliasChoices("text_1", "queries"),
+        validation_alias=AliasChoices("text_1", "queries", "data_1"),
         description="One query, or one for each document.",
     )
     text_2: Annotated[list[Text], _OneOrMore, AfterValidator(_paired)] = Field(
         min_length=1,
         max_length=MAX_PRODUCTS,
-        validation_alias=AliasChoices("text_2", "documents"),
+        validation_alias=AliasChoices("text_2", "documents", "items", "data_2"),
         description="One document or several.",
     )
 
@@ -58,13 +59,13 @@ class ScoreRequest(ImitatedRequest):
         return list(zip(queries, self.text_2, strict=True))
 
 
-def score_response(model: str, found: Sequence[float]) -> dict[str, Any]:
-    """The JSON object of an answer: the score of every pair, in their order."""
+def score_response(model: str, found: Sequence[float | None]) -> dict[str, Any]:
+    """The JSON object of an answer: the score of every pair, in their order; None where there was no time for one."""
     return {
         "id": f"score-{uuid.uuid4()}",
         "object": "list",
         "created": int(time.time()),
         "model": model,
-        "data": [{"index": index, "object": "score", "score": score} for index, score in enumerate(found)],
+        "data": [{"object": "score", **result(index, "score", score)} for index, score in enumerate(found)],
         "usage": {"prompt_tokens": 0, "total_tokens": 0, "completion_tokens": 0},
     }

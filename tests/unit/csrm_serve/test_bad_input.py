@@ -34,7 +34,12 @@ BAD_FIELDS = [
     ({"locale": "korean please"}, "locale: not a language tag such as ko or zh-TW."),
     ({"threshold": 1.5}, "threshold: input should be less than or equal to 1."),
     ({"threshold": float("nan")}, "threshold: input should be"),
+    ({"threshold": True}, "threshold: input should be a valid number."),
     ({"deadline_ms": 0}, "deadline_ms: input should be greater than 0."),
+    ({"deadline_ms": True}, "deadline_ms: input should be a valid number."),
+    ({"deadline_ms": "500"}, "deadline_ms: input should be a valid number."),
+    ({"deadline_ms": float("inf")}, "deadline_ms: input should be a finite number."),
+    ({"deadline_ms": float("nan")}, "deadline_ms: input should be a"),
     ({"level": "deep"}, "level: input should be 'fast', 'balanced' or 'full'."),
     ({"partial": "some"}, "partial: input should be a valid boolean"),
     ({"quary": "shoes"}, "quary: unknown field."),
@@ -63,6 +68,10 @@ def test_a_missing_field_is_named(client: TestClient, missing: str) -> None:
     ("body", "reason"),
     [
         (b'{"query": "caf\xe9", "products": ["a"]}', "The body is not UTF-8: encode it so."),
+        (json.dumps(GOOD).encode("utf-16"), "The body is not UTF-8: encode it so."),
+        (json.dumps(GOOD).encode("utf-16-le"), "The body is not JSON ("),
+        (json.dumps(GOOD).encode("utf-32"), "The body is not UTF-8: encode it so."),
+        (b'{"query": "a", "query": "b", "products": ["c"]}', "The body is not JSON (an object has a key"),
         (b'{"query": "shoes", ', "The body is not JSON ("),
         (b"", "The body is not a JSON object"),
         (b"[]", "The body is not a JSON object"),
@@ -74,6 +83,12 @@ def test_what_is_no_json_object_in_utf8_is_refused(client: TestClient, body: byt
     answer = client.post("/v1/relevance", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["error"]["reason"].startswith(reason)
+
+
+def test_a_byte_order_mark_is_passed_over(client: TestClient) -> None:
+    body = json.dumps(GOOD).encode("utf-8-sig")
+    answer = client.post("/v1/relevance", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
 
 
 def test_a_half_surrogate_is_refused(client: TestClient) -> None:
@@ -162,7 +177,7 @@ def test_a_defect_is_answered_without_its_details(client: TestClient, scorer: Qu
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture]
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )  # the service keeps nothing of a request
 @given(body=st.binary(max_size=200))
 def test_no_body_whatever_makes_the_service_fail(client: TestClient, body: bytes) -> None:

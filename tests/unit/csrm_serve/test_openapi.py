@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import TypeAdapter
 
-from csrm.wire import MAX_BODY_BYTES, MAX_PRODUCT_CHARS, MAX_PRODUCTS, MAX_QUERY_CHARS
-from csrm_serve.many import MAX_REQUESTS
+from csrm.wire import (
+    MAX_BODY_BYTES,
+    MAX_PRODUCT_CHARS,
+    MAX_PRODUCTS,
+    MAX_QUERY_CHARS,
+    RelevanceResponse,
+)
+from csrm_serve.answers import Alive, ModelList, NotReady, Rank, Ready, RerankAnswer, ScoreAnswer
+from csrm_serve.errors import NotReadyError
+from csrm_serve.many import MAX_REQUESTS, RelevanceBatchResponse
 from csrm_serve.status import TABLE
+
+from .conftest import QueueScorer
 
 DOCS = (Path(__file__).resolve().parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
 POSTED = ["/v1/relevance", "/v1/rerank", "/v2/rerank", "/rerank", "/score", "/v1/score"]
@@ -33,6 +45,60 @@ def test_every_example_is_answered(client: TestClient, path: str) -> None:
         assert answer.status_code == 200, answer.text
         for part in answer.json()["responses"] if "requests" in example["value"] else []:
             assert part["status"] == 200, part
+
+
+ANSWERS: dict[str, Any] = {
+    "/v1/relevance": RelevanceResponse | RelevanceBatchResponse,
+    "/v1/rerank": RerankAnswer,
+    "/v2/rerank": RerankAnswer,
+    "/rerank": RerankAnswer | list[Rank],
+    "/score": ScoreAnswer,
+    "/v1/score": ScoreAnswer,
+    "/v1/models": ModelList,
+    "/healthz": Alive,
+    "/readyz": Ready,
+}
+
+
+def keys(value: object) -> object:
+    """The fields of a JSON value, however deep, and nothing of what they hold; FastAPI leaves nulls out of examples."""
+    if isinstance(value, dict):
+        return {name: keys(part) for name, part in value.items() if part is not None}
+    return [keys(part) for part in value] if isinstance(value, list) else None
+
+
+@pytest.mark.parametrize("path", POSTED)
+def test_every_example_of_an_answer_has_the_fields_that_are_answered(client: TestClient, path: str) -> None:
+    post = client.get("/openapi.json").json()["paths"][path]["post"]
+    asked = post["requestBody"]["content"]["application/json"]["examples"]
+    told = post["responses"]["200"]["content"]["application/json"]["examples"]
+    assert set(told) == set(asked)
+    described = TypeAdapter(ANSWERS[path])
+    for name, example in asked.items():
+        answer = client.post(path, json=example["value"]).json()
+        described.validate_python(answer)
+        described.validate_python(told[name]["value"])
+        if name != "several queries":  # one of them explains itself
+            assert keys(answer) == keys(told[name]["value"]), name
+
+
+@pytest.mark.parametrize("path", ANSWERS)
+def test_every_answer_is_described(client: TestClient, path: str) -> None:
+    (operation,) = client.get("/openapi.json").json()["paths"][path].values()
+    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    names = re.findall(r"schemas/(\w+)", str(schema))
+    assert names and all(name in str(ANSWERS[path]) for name in names)
+    assert not operation["operationId"].startswith(operation["summary"].lower().replace(" ", "_"))
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/healthz", "/readyz"])
+def test_what_is_asked_without_a_body_is_answered_as_described(client: TestClient, path: str) -> None:
+    TypeAdapter(ANSWERS[path]).validate_python(client.get(path).json())
+
+
+def test_why_it_is_not_ready_is_answered_as_described(client: TestClient, scorer: QueueScorer) -> None:
+    scorer.failure = NotReadyError("The scorer is starting.")
+    NotReady.model_validate_json(client.get("/readyz").content)
 
 
 @pytest.mark.parametrize("path", POSTED)

@@ -72,7 +72,9 @@ def test_jinas_clients_get_model_usage_and_results(client: TestClient, path: str
 
 
 @pytest.mark.parametrize("path", ["/score", "/v1/score"])
-@pytest.mark.parametrize("names", [("text_1", "text_2"), ("queries", "documents")])
+@pytest.mark.parametrize(
+    "names", [("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2")]
+)
 @pytest.mark.parametrize("query", ["running shoes", ["running shoes"]])
 def test_vllms_score_of_one_query(
     client: TestClient, path: str, names: tuple[str, str], query: str | list[str]
@@ -85,6 +87,54 @@ def test_vllms_score_of_one_query(
         (1, "score", 1.0),
         (2, "score", 0.5),
     ]
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank"])
+def test_vllms_top_n_of_0_is_all(client: TestClient, path: str) -> None:
+    """Its own default."""
+    asked = {"model": "words", "query": "running shoes", "documents": DOCUMENTS, "top_n": 0}
+    results = client.post(path, json=asked).json()["results"]
+    assert [(one["index"], one["relevance_score"]) for one in results] == RANKED
+
+
+LATE = {"deadline_ms": 300, "partial": True}
+MANY = ["", *["shoes"] * 30, "kettle"]
+
+
+def check_order(results: list[dict[str, object]], score: str) -> int:
+    """The scored come first, then those there was no time for, in order, then the blank one; how many were scored."""
+    scored = next(place for place, one in enumerate(results) if one.get("scored") is False)
+    assert scored > 0
+    assert [one["index"] for one in results] == [*range(1, len(MANY)), 0]
+    assert all(one[score] == 1.0 and "scored" not in one for one in results[:scored])
+    assert all(one[score] == 0.0 and one["scored"] is False for one in results[scored:-1])
+    assert results[-1] == {"index": 0, score: 0.0}
+    return scored
+
+
+def test_at_the_deadline_every_shape_can_return_what_was_scored(client: TestClient, model: WordModel) -> None:
+    model.seconds_each = 0.05  # all of them take 1.5 s
+    asked = {"query": "shoes", **LATE}
+    cohere_shaped = client.post("/v2/rerank", json={**asked, "documents": MANY}).json()
+    assert check_order(cohere_shaped["results"], "relevance_score") == cohere_shaped["meta"]["scored"]
+    check_order(client.post("/rerank", json={**asked, "texts": MANY}).json(), "score")
+    pairs = client.post("/score", json={**LATE, "text_1": "shoes", "text_2": MANY}).json()["data"]
+    assert [one["index"] for one in pairs] == list(range(len(MANY)))
+    assert [one.get("scored") for one in pairs[:2]] == [None, None]
+    assert pairs[-1] == {"object": "score", "index": len(MANY) - 1, "score": 0.0, "scored": False}
+
+
+def test_a_query_of_pairs_that_nothing_was_scored_of_costs_the_others_nothing(
+    client: TestClient, model: WordModel
+) -> None:
+    model.seconds_each = 0.1
+    pairs = {"text_1": [f"q{n}" for n in range(8)], "text_2": ["q0"] * 8, "deadline_ms": 500, "partial": True}
+    answer = client.post("/score", json=pairs)
+    told = [one.get("scored", True) for one in answer.json()["data"]]
+    assert answer.json()["data"][0]["score"] == 1.0
+    assert told[0] and not told[-1]
+    nothing = client.post("/score", json={**pairs, "deadline_ms": 0.001})
+    assert (nothing.status_code, nothing.json()["error"]["type"]) == (504, "deadline_exceeded")
 
 
 def test_vllms_score_of_pairs_asks_every_query_once(client: TestClient, model: WordModel) -> None:
@@ -115,7 +165,7 @@ def test_a_scorer_that_fails_half_way_fails_the_pairs(client: TestClient, model:
         ("/rerank", {"texts": ["a"]}, "query: required."),
         ("/rerank", {"query": "a", "texts": ["a"], "raw_scores": "maybe"}, "raw_scores: input should be a"),
         ("/rerank", {"query": "a"}, "documents: required."),
-        ("/rerank", {"query": "a", "documents": ["a"], "top_n": 0}, "top_n: input should be greater than"),
+        ("/rerank", {"query": "a", "documents": ["a"], "top_n": -1}, "top_n: input should be greater than"),
         ("/score", {"text_1": "a"}, "text_2: required."),
         ("/score", {"text_1": " ", "text_2": "a"}, "text_1[0]: empty."),
         ("/score", {"text_1": ["a", "b"], "text_2": ["a"]}, "text_2: 1 for 2 queries: send one query, or"),
