@@ -12,6 +12,7 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
 from csrm_serve.deployments import Ingress, Retriever, Scorer
+from csrm_serve.door import Address
 from csrm_serve.settings import ServeSettings
 
 APPLICATION = "csrm"
@@ -27,10 +28,20 @@ Whatever is under way counts, at the ingress too, so `ONGOING_PER_SCORER` change
 
 
 def build(args: ServeSettings) -> Application:
-    """The application: Ingress -> Scorer, Retriever; for each further bundle Scorer-2, Retriever-2 and so on.
+    """The application behind Serve's proxies.
 
     Args:
         args: the `args` of a config YAML, or `key=value` after `serve run csrm_serve.app:build`.
+    """
+    return application(args)
+
+
+def application(args: ServeSettings, listen: Address | None = None) -> Application:
+    """The application: Ingress -> Scorer, Retriever; for each further bundle Scorer-2, Retriever-2 and so on.
+
+    Args:
+        args: its settings.
+        listen: where its one ingress listens itself; null leaves that to Serve's proxies.
     """
     parts = {
         bundle: _parts(args.of(bundle), "" if place == 0 else f"-{place + 1}")
@@ -45,7 +56,7 @@ def build(args: ServeSettings) -> Application:
         graceful_shutdown_timeout_s=10,
         graceful_shutdown_wait_loop_s=0.5,
     )(serve.ingress()(Ingress))
-    return ingress.bind(parts, args)
+    return ingress.bind(parts, args, listen)
 
 
 def _parts(args: ServeSettings, suffix: str) -> tuple[Application, Application]:

@@ -19,6 +19,7 @@ from csrm.errors import BundleError, InputError
 from csrm.scoring.cache import GradeCache
 from csrm_serve.access import read_keys
 from csrm_serve.api import create_api
+from csrm_serve.door import Address, Door
 from csrm_serve.gathering import Gathering
 from csrm_serve.handles import RetrieverHandle, ScorerHandle
 from csrm_serve.live_knowledge import LiveKnowledge
@@ -142,12 +143,14 @@ class Ingress:
         parts: by bundle, the handles of its scorer and of its retriever; the first bundle is the one that is meant
             where a request names no model.
         settings: of the application.
+        listen: where to listen; null leaves that to Serve's proxies.
     """
 
     def __init__(
         self,
         parts: dict[str, tuple[DeploymentHandle[Any], DeploymentHandle[Any]]],
         settings: ServeSettings,
+        listen: Address | None = None,
     ) -> None:
         observe = stage_observer()
         self._models = Models(
@@ -165,6 +168,8 @@ class Ingress:
         )
         self._keys = read_keys(settings.api_keys) if settings.api_keys else None
         self._max_requests_per_key = settings.max_requests_per_key
+        self._listen = listen
+        self._door: Door | None = None
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Called by Serve with the deployment's ``user_config``, also where only that has changed: no restart.
@@ -177,4 +182,12 @@ class Ingress:
         self._models.share(user_config.get("shares", {}))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_api(self._models, keys=self._keys, max_requests_per_key=self._max_requests_per_key)
+        api = create_api(self._models, keys=self._keys, max_requests_per_key=self._max_requests_per_key)
+        if self._listen is not None:
+            self._door = Door(api, self._listen)
+        return api
+
+    async def check_health(self) -> None:
+        """Asked by Serve every ten seconds. A replica that raises is replaced."""
+        if self._door is not None:
+            self._door.check()

@@ -6,6 +6,7 @@
         │   ├── BadBodyError        the body is not UTF-8, or not JSON
         │   ├── BodyTooLargeError   the body is over the limit
         │   ├── UnknownKeyError     the request brings no key, or one that is not among those of the service
+        │   ├── TooSlowError        the request did not arrive, or was not answered, within the time a request may take
         │   ├── TooManyRequestsError  this caller has as many requests under way as one caller may
         │   └── UnknownModelError   the request names a model that is not served
         ├── UnavailableError        no request can be answered now
@@ -39,6 +40,10 @@ class BodyTooLargeError(RequestError):
 
 class UnknownKeyError(RequestError):
     """The request brings no API key, or one that this service does not know."""
+
+
+class TooSlowError(RequestError):
+    """The request did not arrive, or was not answered, within the time that any request may take."""
 
 
 class TooManyRequestsError(RequestError):

@@ -65,11 +65,12 @@ class RetrieverHandle:
 
 
 async def _within(timeout_s: float, response: Awaitable[T]) -> T:
-    """The value of a call. Raises TimeoutError after ``timeout_s`` seconds and takes the call back."""
+    """The value of a call. Raises TimeoutError after ``timeout_s`` seconds. Then, and where nobody waits any more, the
+    call is taken back."""
     try:
         async with asyncio.timeout(timeout_s):
             return await response
-    except TimeoutError:
+    except (TimeoutError, asyncio.CancelledError):
         cast(DeploymentResponse[T], response).cancel()  # type: ignore[no-untyped-call]
         raise
 

@@ -37,6 +37,10 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # replicas run in this environment, also under `uv run`
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A replica of ours only waits, for other replicas or for a worker thread: it has one event loop, not three that
+    # hand every request to each other.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
 }
 
 
@@ -81,7 +85,7 @@ def running(
     try:
         _start_ray(address, settings, dashboard_port)
         say("Loading the model")
-        _deploy(settings, host, port)
+        _deploy(settings, host, port, joined=address is not None)
         yield Addresses(
             api=f"http://{host}:{port}",
             dashboard=f"http://127.0.0.1:{dashboard_port}" if address is None else None,
@@ -134,15 +138,22 @@ def _start_ray(address: str | None, settings: ServeSettings, dashboard_port: int
         raise StartError(f"Ray {place} does not start: {_first_line(error)}") from error
 
 
-def _deploy(settings: ServeSettings, host: str, port: int) -> None:
+def _deploy(settings: ServeSettings, host: str, port: int, *, joined: bool) -> None:
+    """Deploy the application: behind the proxies of a cluster that was joined, else with a door of its own."""
     from ray import serve
 
-    from csrm_serve.app import APPLICATION, build
+    from csrm_serve.app import APPLICATION, application
+    from csrm_serve.door import REQUEST_S
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)  # what it says of its progress, `say` has said
     try:
-        serve.start(http_options={"host": host, "port": port, "request_timeout_s": 60})
-        serve.run(build(settings), name=APPLICATION, route_prefix="/")
+        if joined:
+            serve.start(http_options={"host": host, "port": port, "request_timeout_s": REQUEST_S})
+        else:
+            serve.start(proxy_location="Disabled")
+        app = application(settings, listen=None if joined else (host, port))
+        # The stages of a request are metrics: a line in every replica's log costs more than it tells.
+        serve.run(app, name=APPLICATION, route_prefix="/", logging_config={"enable_access_log": False})
     except Exception as error:
         states = serve.status().applications
         told = [str(error)]

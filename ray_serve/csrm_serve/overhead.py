@@ -1,6 +1,6 @@
 """What HTTP and Serve add to the model's own time, measured at a running service from outside.
 
-Everything that is not a stage of the model counts as added: reading and writing JSON, the proxy, the ingress, asking
+Everything that is not a stage of the model counts as added: reading and writing HTTP and JSON, the ingress, asking
 for knowledge that is remembered, the queue, and what the requests take on the way between the processes.
 """
 

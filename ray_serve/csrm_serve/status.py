@@ -24,6 +24,7 @@ from csrm_serve.errors import (
     NotReadyError,
     OverloadedError,
     TooManyRequestsError,
+    TooSlowError,
     UnknownKeyError,
     UnknownModelError,
 )
@@ -46,6 +47,7 @@ TABLE = (
     Row(BadBodyError, HTTPStatus.BAD_REQUEST, "bad_body"),
     Row(UnknownKeyError, HTTPStatus.UNAUTHORIZED, "unknown_key", {"WWW-Authenticate": "Bearer"}),
     Row(UnknownModelError, HTTPStatus.NOT_FOUND, "unknown_model"),
+    Row(TooSlowError, HTTPStatus.REQUEST_TIMEOUT, "too_slow", {"Connection": "close"}),
     Row(BodyTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large"),
     Row(InputError, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request"),
     Row(TooManyRequestsError, HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests", {"Retry-After": "1"}),

@@ -11,7 +11,7 @@ from ray.serve import Deployment
 from ray.serve.schema import ServeDeploySchema
 
 from csrm_cli.commands.serve import serve
-from csrm_serve.app import APPLICATION, CONFIG_FILE, build
+from csrm_serve.app import APPLICATION, CONFIG_FILE, application, build
 from csrm_serve.settings import ServeSettings
 
 
@@ -64,6 +64,13 @@ def test_settings_become_deployment_options() -> None:
     assert scorer.max_queued_requests == 7
     scaling = scorer._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas) == (2, 5)
+
+
+def test_the_ingress_listens_itself_only_where_it_is_told_to() -> None:
+    """Serve binds the arguments of a deployment by place: the third of the ingress is its address."""
+    address = ("127.0.0.1", 8000)
+    assert application(ServeSettings(), address)._bound_deployment.init_args[2] == address
+    assert build(ServeSettings())._bound_deployment.init_args[2] is None
 
 
 def test_each_bundle_has_deployments_of_its_own() -> None:
