@@ -22,7 +22,7 @@ from csrm.wire import MAX_BODY_BYTES, RelevanceRequest, RelevanceResponse
 from csrm_serve import openapi, rerank_api, status
 from csrm_serve.access import Access, Keys
 from csrm_serve.answers import Alive, ModelList, NotReady, Ready
-from csrm_serve.body_limit import ARRIVED, BodyLimit
+from csrm_serve.body_limit import ARRIVED, MAX_BYTES_UNDER_WAY, MAX_REQUESTS_UNDER_WAY, BodyLimit
 from csrm_serve.errors import NotReadyError
 from csrm_serve.many import RelevanceBatch, RelevanceBatchResponse, answer_each
 from csrm_serve.models import Models
@@ -46,6 +46,8 @@ def create_api(
     models: Models,
     *,
     max_body_bytes: int = MAX_BODY_BYTES,
+    max_bytes_under_way: int = MAX_BYTES_UNDER_WAY,
+    max_requests_under_way: int = MAX_REQUESTS_UNDER_WAY,
     keys: Keys | None = None,
     max_requests_per_key: int | None = None,
 ) -> FastAPI:
@@ -54,6 +56,8 @@ def create_api(
     Args:
         models: answer the requests.
         max_body_bytes: largest body that is read.
+        max_bytes_under_way: of all bodies; a request beyond that is refused.
+        max_requests_under_way: most requests at once; one more is refused.
         keys: those that callers must bring; None lets everybody ask.
         max_requests_per_key: most requests that one key may have under way; any number if None.
     """
@@ -65,7 +69,12 @@ def create_api(
     app.router.route_class = StrictRoute
     started = int(time.time())
     status.install(app)
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=max_body_bytes,
+        max_bytes_under_way=max_bytes_under_way,
+        max_requests_under_way=max_requests_under_way,
+    )
     if keys is not None:
         app.add_middleware(Access, keys=keys, most=max_requests_per_key)
     rerank_api.add_routes(app, models)

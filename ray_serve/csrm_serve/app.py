@@ -11,20 +11,13 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
+from csrm_serve.body_limit import MAX_REQUESTS_UNDER_WAY
 from csrm_serve.deployments import Ingress, Retriever, Scorer
 from csrm_serve.door import Address
 from csrm_serve.settings import ServeSettings
 
 APPLICATION = "csrm"
 CONFIG_FILE = Path(__file__).with_name("config.yaml")
-
-ONGOING_PER_SCORER = 8
-"""Jobs that take turns in a replica. What waits at the ingress waits for a whole job to end, however short it is, so a
-handful of long ones must not fill the replica; not more, since each holds its products' residuals."""
-
-WANTED_PER_SCORER = 2
-"""Jobs a replica has when it is neither idle nor late: one more replica is started where there are more for some time.
-Whatever is under way counts, at the ingress too, so `ONGOING_PER_SCORER` changes nothing here."""
 
 
 def build(args: ServeSettings) -> Application:
@@ -50,7 +43,8 @@ def application(args: ServeSettings, listen: Address | None = None) -> Applicati
     ingress = serve.deployment(
         name="Ingress",
         ray_actor_options={"num_cpus": 0},
-        max_ongoing_requests=1_000,  # it only waits; the queue that is bounded is the scorer's
+        max_ongoing_requests=MAX_REQUESTS_UNDER_WAY,  # it only waits
+        max_queued_requests=MAX_REQUESTS_UNDER_WAY,  # at Serve's proxies, each of which may hold a body
         user_config={"shares": args.shares},
         health_check_timeout_s=60,
         graceful_shutdown_timeout_s=10,
@@ -62,18 +56,22 @@ def application(args: ServeSettings, listen: Address | None = None) -> Applicati
 def _parts(args: ServeSettings, suffix: str) -> tuple[Application, Application]:
     """Scorer and retriever of one bundle. Scorers of their own share no cores and no memory: a model that nobody
     asks for keeps its memory, and one that is asked for is never loaded while a shopper waits."""
+    gpus = {"num_gpus": args.gpus} if args.gpus else {}
     scorer = serve.deployment(
         name=f"Scorer{suffix}",
-        ray_actor_options={"num_cpus": args.threads},
+        ray_actor_options={"num_cpus": args.threads, **gpus},
         autoscaling_config=AutoscalingConfig(
             min_replicas=args.min_replicas,
             max_replicas=args.max_replicas,
-            target_ongoing_requests=WANTED_PER_SCORER,
+            # Whatever is under way counts, at the ingress too: max_ongoing_requests changes nothing here.
+            target_ongoing_requests=args.target_ongoing_requests,
             upscale_delay_s=10,
             downscale_delay_s=300,
         ),
         max_constructor_retry_count=2,  # what a bundle lacks, it lacks the third time too
-        max_ongoing_requests=ONGOING_PER_SCORER,
+        # What waits at the ingress waits for a whole job to end, however short it is, so a handful of long ones must
+        # not fill the replica; not many more, since each holds its products' residuals.
+        max_ongoing_requests=args.max_ongoing_requests,
         max_queued_requests=args.max_queued_requests,
         # The model computes off the event loop, so a replica answers under load; a busy machine takes longer.
         health_check_period_s=10,

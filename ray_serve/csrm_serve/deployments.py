@@ -167,7 +167,7 @@ class Ingress:
             settings.shares,
         )
         self._keys = read_keys(settings.api_keys) if settings.api_keys else None
-        self._max_requests_per_key = settings.max_requests_per_key
+        self._settings = settings
         self._listen = listen
         self._door: Door | None = None
 
@@ -182,7 +182,13 @@ class Ingress:
         self._models.share(user_config.get("shares", {}))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        api = create_api(self._models, keys=self._keys, max_requests_per_key=self._max_requests_per_key)
+        api = create_api(
+            self._models,
+            max_body_bytes=self._settings.max_body_mb * 2**20,
+            max_bytes_under_way=self._settings.max_bodies_mb * 2**20,
+            keys=self._keys,
+            max_requests_per_key=self._settings.max_requests_per_key,
+        )
         if self._listen is not None:
             self._door = Door(api, self._listen)
         return api

@@ -37,6 +37,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # replicas run in this environment, also under `uv run`
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",  # a machine that is busy otherwise; Ray itself waits for 60
     # A replica of ours only waits, for other replicas or for a worker thread: it has one event loop, not three that
     # hand every request to each other.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -59,6 +60,7 @@ def running(
     host: str = "127.0.0.1",
     port: int = 8000,
     dashboard_port: int = 8265,
+    metrics_port: int | None = None,
     address: str | None = None,
     say: Callable[[str], None] = log.info,
 ) -> Iterator[Addresses]:
@@ -69,13 +71,20 @@ def running(
         host: interface of the HTTP API.
         port: of the HTTP API.
         dashboard_port: of the Ray dashboard, on 127.0.0.1.
+        metrics_port: of the metrics for Prometheus, on every interface; one that is free if None.
         address: of a Ray cluster to join; Ray is started here if None.
         say: called with one line at the start of each long step.
 
     Raises:
-        StartError: a port is taken, memory is short, Ray or the application does not start.
+        StartError: a port is taken, memory or a GPU is short, Ray or the application does not start.
     """
+    if address is not None and metrics_port is not None:
+        raise StartError(
+            "--metrics-port is for a Ray of our own: a cluster's nodes chose theirs at ray start."
+        )
     if address is None:
+        if metrics_port is not None:
+            _need_port("0.0.0.0", metrics_port, "--metrics-port")
         _need_port(host, port, "--port")
         _need_port("127.0.0.1", dashboard_port, "--dashboard-port")
         need_memory(available_bytes(), settings.min_replicas * len(settings.bundles))
@@ -83,7 +92,7 @@ def running(
         os.environ.setdefault(name, value)
     say("Starting Ray" if address is None else f"Joining Ray at {address}")
     try:
-        _start_ray(address, settings, dashboard_port)
+        _start_ray(address, settings, dashboard_port, metrics_port)
         say("Loading the model")
         _deploy(settings, host, port, joined=address is not None)
         yield Addresses(
@@ -114,7 +123,18 @@ def _need_port(host: str, port: int, flag: str) -> None:
             raise StartError(f"Port {port} on {host} is taken: choose another one with {flag}.") from error
 
 
-def _start_ray(address: str | None, settings: ServeSettings, dashboard_port: int) -> None:
+def need_gpus(there: float, settings: ServeSettings) -> None:
+    """Raises: StartError: the replicas at rest claim more GPUs than there are; Ray would wait for them for ever."""
+    needed = settings.gpus * settings.min_replicas * len(settings.bundles)
+    if there < needed:
+        raise StartError(
+            f"The scorer replicas claim {needed:g} GPU(s) and Ray finds {there:g} here: lower --gpus or --replicas."
+        )
+
+
+def _start_ray(
+    address: str | None, settings: ServeSettings, dashboard_port: int, metrics_port: int | None
+) -> None:
     import ray
 
     try:
@@ -130,12 +150,15 @@ def _start_ray(address: str | None, settings: ServeSettings, dashboard_port: int
             include_dashboard=True,
             dashboard_host="127.0.0.1",
             dashboard_port=dashboard_port,
+            _metrics_export_port=metrics_port,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
     except Exception as error:
         place = "on this machine" if address is None else f"at {address}"
-        raise StartError(f"Ray {place} does not start: {_first_line(error)}") from error
+        raise StartError(f"Ray {place} does not start: {_why_no_ray(error)}") from error
+    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    need_gpus(there.get("GPU", 0), settings)
 
 
 def _deploy(settings: ServeSettings, host: str, port: int, *, joined: bool) -> None:
@@ -193,6 +216,17 @@ def _runs(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def _why_no_ray(error: Exception) -> str:
+    """What Ray says, but of its dashboard that is too slow: there it asks for a bug report."""
+    if "dashboard" not in str(error):
+        return _first_line(error)
+    waited_s = os.environ["RAY_DASHBOARD_STARTUP_TIMEOUT_S"]
+    return (
+        f"its dashboard did not come up, for which it waits {waited_s} s. Stop what else keeps this machine busy, or "
+        "set RAY_DASHBOARD_STARTUP_TIMEOUT_S to more seconds."
+    )
 
 
 def _why_not(message: str) -> str:

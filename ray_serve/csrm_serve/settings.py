@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,6 +15,9 @@ from csrm.errors import InputError
 from csrm.wire import Level
 from csrm_serve.shared_cache import check_url
 from csrm_serve.shares import check_shares
+
+Precision = Literal["auto", "fp32", "bf16"]
+"""Those of `csrm.scoring.load`, which takes torch to import; a test compares the two."""
 
 
 class ServeSettings(BaseModel):
@@ -45,7 +48,10 @@ class ServeSettings(BaseModel):
     knowledge_login: str | None = Field(
         default=None, min_length=1, description="File with user:password for that cluster, on every node."
     )
-    precision: str = Field(default="auto", description="Number format of the weights.")
+    precision: Precision = Field(
+        default="auto",
+        description="Number format of the weights: fp32, bf16, or auto, which measures at start.",
+    )
     level: Level | None = Field(
         default=None,
         description="How deep products are judged where a request does not say: fast, balanced or full; "
@@ -53,6 +59,13 @@ class ServeSettings(BaseModel):
     )
     threads: int = Field(
         default=2, ge=1, description="Cores of a scorer replica: its num_cpus and its threads."
+    )
+    gpus: float = Field(
+        default=0,
+        ge=0,
+        allow_inf_nan=False,
+        description="GPUs of a scorer replica, its num_gpus: a part of one (0.5 lets two replicas share it) or whole "
+        "ones; 0 claims none.",
     )
     cache_mb: int = Field(
         default=64,
@@ -80,8 +93,28 @@ class ServeSettings(BaseModel):
     )
     min_replicas: int = Field(default=1, ge=1, description="Scorer replicas at rest.")
     max_replicas: int = Field(default=1, ge=1, description="Most scorer replicas under load.")
+    target_ongoing_requests: float = Field(
+        default=2,
+        gt=0,
+        allow_inf_nan=False,
+        description="Requests under way for each scorer replica, waiting ones too, above which one more replica is "
+        "started, up to max_replicas.",
+    )
+    max_ongoing_requests: int = Field(
+        default=8,
+        ge=1,
+        description="Requests that take turns in a scorer replica, a batch each; others wait at the ingress.",
+    )
     max_queued_requests: int = Field(
         default=32, ge=1, description="Requests that may wait for a scorer; one more is answered 503."
+    )
+    max_body_mb: int = Field(
+        default=32, ge=1, description="Megabytes of a request's body; more is answered 413."
+    )
+    max_bodies_mb: int = Field(
+        default=256,
+        ge=1,
+        description="Megabytes of all bodies that an ingress has under way; a request beyond that is answered 503.",
     )
     default_deadline_ms: float = Field(
         default=30_000,
@@ -108,6 +141,20 @@ class ServeSettings(BaseModel):
             raise ValueError(
                 "max_requests_per_key needs api_keys: without keys, callers cannot be told apart"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_body_fits(self) -> Self:
+        if self.max_bodies_mb < self.max_body_mb:
+            raise ValueError(
+                f"max_bodies_mb {self.max_bodies_mb} is under max_body_mb {self.max_body_mb}: one body must fit"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_can_be_given(self) -> Self:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus: {self.gpus:g} is neither a part of one GPU nor a whole number")
         return self
 
     @model_validator(mode="after")

@@ -34,13 +34,15 @@ class Relevance:
 
     def __init__(self, logs: Path) -> None:
         self.logs = logs
-        self.port, self.dashboard_port = free_port(), free_port()
+        self.port, self.dashboard_port, self.metrics_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.metrics_url = f"http://127.0.0.1:{self.metrics_port}/metrics"
         self.dashboard_url = f"http://127.0.0.1:{self.dashboard_port}"
         self._service: Service | None = None
 
     def start(self) -> None:
         arguments = ["serve", "--port", str(self.port), "--dashboard-port", str(self.dashboard_port)]
+        arguments += ["--metrics-port", str(self.metrics_port)]
         self._service = Service("Ray Serve", arguments, self.logs / "serve.log")
         self._service.wait_ready(f"{self.url}/readyz", READY_SECONDS)
 

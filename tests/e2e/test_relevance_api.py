@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 import time
@@ -60,6 +61,40 @@ def test_what_answers_the_query_is_kept_and_what_does_not_is_removed(api: httpx.
     for judgment in answer.results:
         grades = judgment.grades
         assert sum((grades.E, grades.S, grades.C, grades.I)) == pytest.approx(1, abs=1e-3)
+
+
+def scraped(text: str) -> dict[str, float]:
+    """Our metrics by name and label, summed over the replicas; of a histogram its count."""
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        told = re.match(r"ray_(csrm_\w+?)(?:_total|_count)\{(.*)\} (\S+)$", line)
+        label = told and re.search(r'\b(?:stage|decision|layers|outcome)="(\w+)"', told[2])
+        if told and label:
+            name = f"{told[1]}.{label[1]}"
+            found[name] = found.get(name, 0) + float(told[3])
+    return found
+
+
+def test_prometheus_finds_the_stages_and_what_became_of_the_products(
+    api: httpx.Client, relevance: Relevance
+) -> None:
+    query, wanted, foreign = SEARCHES["en"]
+    new = [f"{wanted} {time.time_ns()}", f"{foreign} {time.time_ns()}"]
+    removed = sum(
+        one.decision == "remove" for one in ask(api, query=query, products=new, locale="en").results
+    )
+    ask(api, query=query, products=new, locale="en")  # remembered now
+    wanted_metrics = {
+        f"csrm_stage_ms.{stage}" for stage in ("queue", "tokenise", "products", "knowledge", "total")
+    }
+    wanted_metrics |= {"csrm_cache.hit", "csrm_cache.miss", "csrm_depth.all", "csrm_products.keep"}
+    wanted_metrics |= {"csrm_products.remove"} if removed else set()
+    until = time.monotonic() + 60  # Ray collects every few seconds
+    while not wanted_metrics <= (found := scraped(httpx.get(relevance.metrics_url).text)).keys():
+        assert time.monotonic() < until, wanted_metrics - found.keys()
+        time.sleep(1)
+    assert all(value > 0 for value in found.values())
+    assert found["csrm_cache.hit"] >= 2 and found["csrm_cache.miss"] >= 2
 
 
 def test_a_judgment_does_not_depend_on_the_products_beside_it(api: httpx.Client) -> None:

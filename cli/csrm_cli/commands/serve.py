@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from csrm.wire import Level
+from csrm_serve.settings import Precision
 
 
 def serve(
@@ -61,20 +62,35 @@ def serve(
         int | None,
         typer.Option(help="Most scorer replicas under load; as many as --replicas if not given.", min=1),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port of the metrics for Prometheus, on every interface; one that is free if not given.",
+            min=1,
+            max=65535,
+        ),
+    ] = None,
     precision: Annotated[
-        str, typer.Option(help="Number format of the weights; auto measures at start.")
+        Precision, typer.Option(help="Number format of the weights; auto measures at start.")
     ] = "auto",
     level: Annotated[
         Level | None,
         typer.Option(
-            help="How deep products are judged where a request does not say: fast, balanced or full. "
-            "[balanced; full where the bundle has no early exit]"
+            help="How deep products are judged where a request does not say.",
+            show_default="balanced; full where the bundle has no early exit",
         ),
     ] = None,
     threads: Annotated[
         int | None,
         typer.Option(help="Cores of each scorer replica; the machine's, shared out, if not given.", min=1),
     ] = None,
+    gpus: Annotated[
+        float,
+        typer.Option(
+            help="GPUs that each scorer replica claims: a part of one (0.5 lets two share it), or whole ones.",
+            min=0,
+        ),
+    ] = 0,
     cache_mb: Annotated[
         int,
         typer.Option(help="Megabytes for grades each scorer replica has computed; 0 keeps none.", min=0),
@@ -102,9 +118,27 @@ def serve(
             help="Milliseconds a look-up there may take before a query is scored without it.", min=1
         ),
     ] = 5,
+    target_ongoing_requests: Annotated[
+        float,
+        typer.Option(
+            help="Requests under way for each scorer replica above which another is started, up to --max-replicas.",
+            min=0.1,
+        ),
+    ] = 2,
+    max_ongoing_requests: Annotated[
+        int,
+        typer.Option(help="Requests that take turns in a scorer replica; others wait before it.", min=1),
+    ] = 8,
     max_queued_requests: Annotated[
         int, typer.Option(help="Requests that may wait for a scorer; one more is answered 503.", min=1)
     ] = 32,
+    max_body_mb: Annotated[
+        int, typer.Option(help="Megabytes of a request's body; more is answered 413.", min=1)
+    ] = 32,
+    max_bodies_mb: Annotated[
+        int,
+        typer.Option(help="Megabytes of all bodies under way; a request beyond that is answered 503.", min=1),
+    ] = 256,
     default_deadline_ms: Annotated[
         float,
         typer.Option(help="Milliseconds from its arrival that a request has which names no deadline.", min=1),
@@ -129,7 +163,10 @@ def serve(
         typer.Option(help="Ray cluster to join (HOST:PORT or auto); Ray is started here if not given."),
     ] = None,
 ) -> None:
-    """Run the relevance service until Ctrl-C or TERM, then take down every process it started."""
+    """Run the relevance service until Ctrl-C or TERM, then take down every process it started.
+
+    A query may have 2,000 characters and bring 1,000 products of 20,000 characters each; that cannot be chosen.
+    """
     from csrm.errors import MissingExtraError
 
     for package in ("ray", "fastapi", "torch", "transformers"):
@@ -167,15 +204,16 @@ def serve(
     scorers = most * (1 + len(also or []))
     try:
         settings = ServeSettings(
-            bundle=bundle,
-            also=also or [],
-            shares=given,
-            base=base,
+            bundle=_absolute(bundle),
+            also=[_absolute(name) for name in also or []],
+            shares={_absolute(name): share for name, share in given.items()},
+            base=_absolute(base) if base else None,
             knowledge=_snapshot(knowledge) if knowledge else None,
             knowledge_opensearch=knowledge_opensearch,
             knowledge_login=login,
             precision=precision,
             level=level,
+            gpus=gpus,
             cache_mb=cache_mb,
             shared_cache=shared_cache,
             shared_cache_password_file=(
@@ -187,7 +225,11 @@ def serve(
             threads=threads or max(1, (os.cpu_count() or 1) // scorers),
             min_replicas=replicas,
             max_replicas=most,
+            target_ongoing_requests=target_ongoing_requests,
+            max_ongoing_requests=max_ongoing_requests,
             max_queued_requests=max_queued_requests,
+            max_body_mb=max_body_mb,
+            max_bodies_mb=max_bodies_mb,
             default_deadline_ms=default_deadline_ms,
             knowledge_budget_ms=knowledge_budget_ms,
             api_keys=str(api_keys.resolve()) if api_keys else None,
@@ -200,7 +242,13 @@ def serve(
 
     stop = threading.Event()
     with running(
-        settings, host=host, port=port, dashboard_port=dashboard_port, address=address, say=say
+        settings,
+        host=host,
+        port=port,
+        dashboard_port=dashboard_port,
+        metrics_port=metrics_port,
+        address=address,
+        say=say,
     ) as addresses:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
@@ -222,6 +270,11 @@ def _share(text: str) -> tuple[str, float]:
         return bundle, float(share)
     except ValueError:
         raise StartError(f"--share {text}: give BUNDLE=SHARE, such as next-bundle=0.1.") from None
+
+
+def _absolute(name: str) -> str:
+    """A folder as replicas find it, whose working directory is another one; what is no folder is a name and stays."""
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
 def _snapshot(folder: str) -> str:

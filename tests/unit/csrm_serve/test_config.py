@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -10,9 +15,10 @@ from pydantic import ValidationError
 from ray.serve import Deployment
 from ray.serve.schema import ServeDeploySchema
 
-from csrm_cli.commands.serve import serve
+from csrm.wire import MAX_PRODUCT_CHARS, MAX_PRODUCTS, MAX_QUERY_CHARS
+from csrm_cli.commands.serve import _absolute, serve
 from csrm_serve.app import APPLICATION, CONFIG_FILE, application, build
-from csrm_serve.settings import ServeSettings
+from csrm_serve.settings import Precision, ServeSettings
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +60,27 @@ def test_it_scales_the_scorer_and_gives_it_its_threads(config: ServeDeploySchema
     scorer = next(one for one in config.applications[0].deployments if one.name == "Scorer")
     assert scorer.autoscaling_config["max_replicas"] > scorer.autoscaling_config["min_replicas"]
     assert scorer.ray_actor_options.num_cpus == config.applications[0].args["threads"]
-    assert scorer.max_queued_requests == config.applications[0].args["max_queued_requests"]
+    for name in ("max_queued_requests", "max_ongoing_requests"):
+        assert getattr(scorer, name) == config.applications[0].args[name]
+    target = config.applications[0].args["target_ongoing_requests"]
+    assert scorer.autoscaling_config["target_ongoing_requests"] == target
 
 
 def test_settings_become_deployment_options() -> None:
-    settings = ServeSettings(threads=3, min_replicas=2, max_replicas=5, max_queued_requests=7)
+    settings = ServeSettings(
+        threads=3,
+        gpus=0.5,
+        min_replicas=2,
+        max_replicas=5,
+        target_ongoing_requests=3,
+        max_ongoing_requests=6,
+        max_queued_requests=7,
+    )
     scorer = deployments(settings)["Scorer"]
-    assert scorer.ray_actor_options["num_cpus"] == 3
+    assert (scorer.ray_actor_options["num_cpus"], scorer.ray_actor_options["num_gpus"]) == (3, 0.5)
+    assert scorer.max_ongoing_requests == 6
+    assert scorer._deployment_config.autoscaling_config.target_ongoing_requests == 3
+    assert "num_gpus" not in deployments(ServeSettings())["Scorer"].ray_actor_options
     assert scorer.max_queued_requests == 7
     scaling = scorer._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas) == (2, 5)
@@ -96,6 +116,14 @@ def test_each_bundle_has_deployments_of_its_own() -> None:
         {"min_replicas": 2},
         {"bundel": "x"},
         {"max_queued_requests": 0},
+        {"max_ongoing_requests": 0},
+        {"target_ongoing_requests": 0},
+        {"max_body_mb": 0},
+        {"max_body_mb": 64, "max_bodies_mb": 63},
+        {"precision": "int4"},
+        {"gpus": -1},
+        {"gpus": 1.5},
+        {"gpus": float("nan")},
         {"also": ["default"]},
         {"also": ["next", "next"]},
         {"shares": {"next": 0.1}},
@@ -108,6 +136,56 @@ def test_each_bundle_has_deployments_of_its_own() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ServeSettings.model_validate(wrong)
+
+
+def test_the_precisions_are_those_of_the_model() -> None:
+    from csrm.scoring import load
+
+    assert set(get_args(Precision)) == set(get_args(load.Precision))
+
+
+def test_what_waits_for_the_ingress_is_bounded() -> None:
+    """Serve's proxies hold the body of every request that waits."""
+    ingress = build(ServeSettings())._bound_deployment
+    assert ingress.max_ongoing_requests == ingress._deployment_config.max_queued_requests == 1_000
+
+
+@pytest.mark.parametrize("name", ["csrm-gemma3-270m", "Qwen/Qwen3-0.6B", "default", "next"])
+def test_a_name_stays_and_a_folder_is_found_from_everywhere(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica's working directory is another one than the command's."""
+    (tmp_path / "next").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert _absolute(name) == (str(tmp_path / "next") if name == "next" else name)
+
+
+def test_the_help_has_every_option_with_its_unit_and_default() -> None:
+    """Rich reads square brackets in a help as markup, and drops them."""
+    environment = {**os.environ, "COLUMNS": "200", "TERM": "dumb"}
+    done = subprocess.run(
+        [sys.executable, "-m", "csrm_cli.main", "serve", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env=environment,
+    )
+    shown = " ".join(done.stdout.split())
+    for name in inspect.signature(serve).parameters:
+        option = "share" if name == "shares" else name
+        assert f"--{option.replace('_', '-')}" in shown, name
+    assert "balanced; full where the bundle has no early exit" in shown
+    assert "auto|fp32|bf16" in shown
+    for limit in (MAX_QUERY_CHARS, MAX_PRODUCTS, MAX_PRODUCT_CHARS):
+        assert f"{limit:,}" in shown
+
+
+def test_a_precision_that_there_is_not_is_refused_at_once() -> None:
+    command = [sys.executable, "-m", "csrm_cli.main", "serve", "--precision", "int4"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "--precision" in done.stderr and "int4" in done.stderr and "bf16" in done.stderr
 
 
 def test_every_setting_is_an_option_of_the_command_with_the_same_default() -> None:

@@ -11,7 +11,16 @@ import psutil
 import pytest
 
 from csrm_serve.errors import StartError
-from csrm_serve.local import RAY_BYTES, SCORER_BYTES, _left_after, _why_not, need_memory, running
+from csrm_serve.local import (
+    RAY_BYTES,
+    SCORER_BYTES,
+    _left_after,
+    _why_no_ray,
+    _why_not,
+    need_gpus,
+    need_memory,
+    running,
+)
 from csrm_serve.settings import ServeSettings
 
 
@@ -21,7 +30,35 @@ def test_memory_for_every_replica_is_needed() -> None:
         need_memory(RAY_BYTES + 2 * SCORER_BYTES, replicas=3)
 
 
-@pytest.mark.parametrize(("option", "flag"), [("port", "--port"), ("dashboard_port", "--dashboard-port")])
+def test_gpus_that_are_not_there_are_not_waited_for() -> None:
+    shared = ServeSettings(gpus=0.5, min_replicas=2, max_replicas=4)
+    need_gpus(1, shared)
+    need_gpus(0, ServeSettings())
+    with pytest.raises(StartError, match=r"claim 2 GPU\(s\) and Ray finds 1 here"):
+        need_gpus(1, shared.model_copy(update={"also": ["next"]}))
+
+
+def test_a_dashboard_that_is_too_slow_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "7")
+    slow = _why_no_ray(
+        Exception("Failed to read dashboard.err file: cannot mmap an empty file. It is unexpected.")
+    )
+    assert "waits 7 s" in slow and "RAY_DASHBOARD_STARTUP_TIMEOUT_S" in slow and "github" not in slow
+    assert _why_no_ray(Exception("\n no raylet\nmore")) == "no raylet"
+
+
+def test_a_metrics_port_is_not_for_a_cluster_that_is_joined() -> None:
+    with (
+        pytest.raises(StartError, match="--metrics-port"),
+        running(ServeSettings(), address="auto", metrics_port=9090),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("option", "flag"),
+    [("port", "--port"), ("dashboard_port", "--dashboard-port"), ("metrics_port", "--metrics-port")],
+)
 def test_a_taken_port_is_named_before_anything_starts(option: str, flag: str) -> None:
     steps: list[str] = []
     with socket.socket() as taken:

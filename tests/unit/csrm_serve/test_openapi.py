@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from csrm.wire import (
     MAX_QUERY_CHARS,
     RelevanceResponse,
 )
+from csrm_serve import metrics
 from csrm_serve.answers import Alive, ModelList, NotReady, Rank, Ready, RerankAnswer, ScoreAnswer
+from csrm_serve.body_limit import MAX_BYTES_UNDER_WAY, MAX_REQUESTS_UNDER_WAY
 from csrm_serve.errors import NotReadyError
 from csrm_serve.many import MAX_REQUESTS, RelevanceBatchResponse
+from csrm_serve.settings import ServeSettings
 from csrm_serve.status import TABLE
 
 from .conftest import QueueScorer
@@ -118,7 +122,19 @@ def test_the_docs_have_the_error_table() -> None:
     ]
 
 
+def test_the_docs_have_the_metrics() -> None:
+    source = inspect.getsource(metrics)
+    made = re.findall(r'"(csrm_\w+)"', source)
+    assert len(made) == 5
+    for name in made:
+        assert f"`ray_{name}" in DOCS, name
+
+
 def test_the_docs_have_the_limits() -> None:
+    assert f"| {MAX_REQUESTS_UNDER_WAY:,} |" in DOCS
+    assert f"| {MAX_BYTES_UNDER_WAY // 2**20} MiB |" in DOCS
+    assert ServeSettings().max_body_mb * 2**20 == MAX_BODY_BYTES
+    assert ServeSettings().max_bodies_mb * 2**20 == MAX_BYTES_UNDER_WAY
     for limit in (MAX_QUERY_CHARS, MAX_PRODUCTS, MAX_PRODUCT_CHARS, MAX_REQUESTS):
         assert f"| {limit:,} |" in DOCS
     assert f"| {MAX_BODY_BYTES // 2**20} MiB |" in DOCS
