@@ -8,6 +8,7 @@ import pytest
 from cohere.core.api_error import ApiError
 
 from csrm_serve.overhead import measure_overhead
+from csrm_serve.replica_memory import memory_around
 
 from .conftest import Relevance
 
@@ -59,3 +60,15 @@ def test_what_http_and_serve_add_is_measured_from_outside(relevance: Relevance) 
     for one in (cold, warm):
         assert one.p50_ms > one.added_p50_ms > 0
     assert cold.model_p50_ms > warm.model_p50_ms  # what was judged once is remembered
+
+
+def test_a_replicas_memory_is_that_of_the_process_with_the_model(
+    relevance: Relevance, api: httpx.Client
+) -> None:
+    body = {"query": QUERY, "products": DOCUMENTS, "locale": "en"}
+    memory, status = memory_around(relevance.url, lambda: api.post("/v1/relevance", json=body).status_code)
+    assert status == 200
+    assert memory.precision == api.get("/readyz").json()["scorer"]["precision"]
+    weights_mb = 270 * (2 if memory.precision == "bf16" else 4)
+    assert weights_mb < memory.ready_mb < 5 * weights_mb
+    assert memory.served_mb > weights_mb

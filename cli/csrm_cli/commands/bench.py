@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from csrm.benchmark.run import Results
     from csrm_serve.overhead import Overhead
+    from csrm_serve.replica_memory import ReplicaMemory
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
 
@@ -44,7 +45,11 @@ def scoring(
         ),
     ] = False,
     overhead: Annotated[
-        bool, typer.Option("--overhead", help="Also start the service and measure what HTTP and Serve add.")
+        bool,
+        typer.Option(
+            "--overhead",
+            help="Also start the service and measure what HTTP and Serve add, and the memory of a replica.",
+        ),
     ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="About two minutes: fewer cells, the faster precision only.")
@@ -58,9 +63,24 @@ def scoring(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where torch sees one.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all cores if not given.", min=1)] = None,
+    seconds_per_cell: Annotated[
+        float | None,
+        typer.Option(
+            help="Measure each cell for so long, and at least one query a caller; 5, or 2 with --quick.",
+            min=0.1,
+        ),
+    ] = None,
+    longest_cell: Annotated[
+        float | None,
+        typer.Option(
+            help="Leave out the cells that would take more seconds than this, going by the smaller ones; 60, or 15 "
+            "with --quick.",
+            min=1,
+        ),
+    ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Begin no further cell after so many minutes; 120, or 2 with --quick.", min=0.1),
+        typer.Option(help="Begin no further cell after so many minutes; 60, or 2 with --quick.", min=0.1),
     ] = None,
     budget_ms: Annotated[
         float, typer.Option(help="Milliseconds that judging a search may take; recommends the window.", min=1)
@@ -96,7 +116,9 @@ def scoring(
     plan = replace(QUICK.on(where) if quick else Plan(), peers=peers)
     plan = replace(
         plan,
-        minutes=plan.minutes if minutes is None else minutes,
+        seconds=seconds_per_cell or plan.seconds,
+        cell_limit_s=longest_cell or plan.cell_limit_s,
+        minutes=minutes or plan.minutes,
         products=products or plan.products,
         concurrency=sorted({1, *concurrency}) if concurrency else plan.concurrency,  # one alone is advised by
     )
@@ -106,16 +128,18 @@ def scoring(
         benchmark = Benchmark(weights, plan, device=where, threads=threads or cores(), say=say)
         report: dict[str, Any] = {"machine": describe(where), "model": weights.bundle.name}
         added: Sequence[Overhead] = []
+        memory: ReplicaMemory | None = None
         try:
             benchmark.run()
             advice = benchmark.advice(budget_ms)
             report["recommended"] = advice.as_json()
             if overhead:
                 say("What HTTP and Serve add")
-                added = _added_by_serving(
+                memory, added = _added_by_serving(
                     str(weights.bundle.path), threads or cores(), rounds=5 if quick else 30
                 )
                 report["overhead"] = [asdict(one) for one in added]
+                report["replica_memory"] = asdict(memory)
         finally:  # what was measured before an interruption is kept
             found = benchmark.results
             report["machine"]["peak_gflops"] = found.peak_gflops
@@ -133,17 +157,23 @@ def scoring(
             f"HTTP and Serve add {one.added_p50_ms:.1f} ms at p50 to {one.products} products, {one.case} "
             f"({one.p50_ms:.1f} ms in all)"
         )
+    if memory is not None:
+        console.print(
+            f"A replica at rest takes {memory.ready_mb:,.0f} MB of memory in {memory.precision}, "
+            f"{memory.served_mb:,.0f} MB after the searches"
+        )
     console.print("\nRecommended here", *advice.sentences(), sep="\n")
 
 
-def _added_by_serving(bundle: str, threads: int, rounds: int) -> Sequence[Overhead]:
+def _added_by_serving(bundle: str, threads: int, rounds: int) -> tuple[ReplicaMemory, Sequence[Overhead]]:
     from csrm_serve.local import running
     from csrm_serve.overhead import measure_overhead
+    from csrm_serve.replica_memory import memory_around
     from csrm_serve.settings import ServeSettings
 
     settings = ServeSettings(bundle=bundle, threads=threads, default_deadline_ms=300_000)
     with running(settings, port=_free_port(), dashboard_port=_free_port()) as addresses:
-        return measure_overhead(addresses.api, rounds=rounds)
+        return memory_around(addresses.api, lambda: measure_overhead(addresses.api, rounds=rounds))
 
 
 def _free_port() -> int:

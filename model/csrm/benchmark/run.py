@@ -1,12 +1,13 @@
 """The whole table: every scorer at every precision, and how well its order agrees with the plain model in fp32.
 
-Knows how long things may take: a cell that would take too long, and a scorer that cannot be had, are left out and
-said to be.
+Knows how long things may take: a cell that would take too long by what the smaller ones took, and a scorer that cannot
+be had, are left out and said to be.
 """
 
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,13 +20,14 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from csrm.benchmark.advice import Advice, advise
 from csrm.benchmark.agreement import Scores, kendall, readings
+from csrm.benchmark.duration import longest_s
 from csrm.benchmark.machine import cores
 from csrm.benchmark.measuring import grid, measure
 from csrm.benchmark.peak import peak_gflops
 from csrm.benchmark.peers import PEERS
 from csrm.benchmark.plain import reference
 from csrm.benchmark.row import Row
-from csrm.benchmark.scorers import Scorer, levels
+from csrm.benchmark.scorers import LEVELS, Scorer, levels
 from csrm.benchmark.weights import Weights
 from csrm.benchmark.work import Work
 from csrm.benchmark.workload import Search, searches
@@ -45,8 +47,8 @@ class Plan:
         concurrency: queries at once.
         precisions: ``fp32``, ``bf16``.
         peers: whether what a user would run instead is measured too.
-        seconds: of a cell; every caller asks at least once.
-        cell_limit_s: a cell that would take longer is left out.
+        seconds: of a cell; every caller asks at least once, and what has begun is waited for.
+        cell_limit_s: a cell that would take longer, with one query a caller, is left out.
         minutes: after which no further cell is begun.
         compared: searches, and products of each, whose order is compared.
     """
@@ -55,9 +57,9 @@ class Plan:
     concurrency: Sequence[int] = (1, 4, 16)
     precisions: Sequence[str] = ("fp32", "bf16")
     peers: bool = False
-    seconds: float = 10.0
-    cell_limit_s: float = 400.0
-    minutes: float = 120.0
+    seconds: float = 5.0
+    cell_limit_s: float = 60.0
+    minutes: float = 60.0
     compared: tuple[int, int] = (4, 50)
 
     def on(self, device: str) -> Plan:
@@ -73,11 +75,14 @@ QUICK = Plan(
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What has no row, and why."""
+    """What has no row, and why: a cell with the seconds that it would take, or, where these are null, a scorer."""
 
     scorer: str
     precision: str
     reason: str
+    products: int | None = None
+    concurrency: int | None = None
+    predicted_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -125,6 +130,7 @@ class Benchmark:
 
     def run(self) -> Results:
         """Measure everything of the plan, peak and agreement first."""
+        self._say(self._ahead())
         for precision in self._plan.precisions:
             self._say(f"The machine's peak in {precision}")
             self.results.peak_gflops[precision] = peak_gflops(self._device, precision)
@@ -161,6 +167,20 @@ class Benchmark:
         fit = [n for n in self._plan.products if n <= 100 and n / rate <= 2 * self._plan.seconds]
         return max(fit, default=min(self._plan.products))
 
+    def _ahead(self) -> str:
+        """How long this will take."""
+        plan, own = self._plan, len(LEVELS) if self._weights.bundle.manifest.exit else 1
+        scorers = len(plan.precisions) * (own + (len(PEERS) if plan.peers else 0))
+        cells = list(grid(plan.products, plan.concurrency))
+        each_s = longest_s(
+            cells, seconds=plan.seconds, limit_s=plan.cell_limit_s, compared=math.prod(plan.compared)
+        )
+        most = min(plan.minutes, scorers * each_s / 60)
+        return (
+            f"At most {most:,.0f} minutes, and the time to load. Scorers: {scorers}. Cells of each: {len(cells)}, of "
+            f"{plan.seconds:g} s or one query a caller; what would take more than {plan.cell_limit_s:g} s is left out"
+        )
+
     def _ours(self, precision: str, compared: Sequence[Search], logits: Sequence[Scores]) -> None:
         self._say(f"Loading {self._weights.bundle.name} in {precision}")
         model = load(self._weights, precision, self._threads)
@@ -186,18 +206,17 @@ class Benchmark:
                 self._leave_out(name, precision, f"{type(error).__name__}: {error}".splitlines()[0])
 
     def _measure(self, scorer: Scorer, compared: Sequence[Search], logits: Sequence[Scores]) -> None:
-        read = readings(self._weights.gains)[scorer.reading]
         self._say(f"{scorer.name} {scorer.precision}")
-        alike = [kendall(read(own), scorer(search)) for search, own in zip(compared, logits, strict=True)]
+        alike = self._alike(scorer, compared, logits)
         rate = 0.0
-        for number, (products, concurrency) in enumerate(grid(self._plan.products, self._plan.concurrency)):
+        for number, cell in enumerate(grid(self._plan.products, self._plan.concurrency)):
+            products, concurrency = cell
             takes_s = products * concurrency / rate if rate else 0.0
-            cell = f"{products:,} products, {concurrency} at once"
             if takes_s > self._plan.cell_limit_s:
-                self._leave_out(scorer.name, scorer.precision, f"{cell}: would take {takes_s:,.0f} s")
+                self._leave_cell_out(scorer, cell, f"would take {takes_s:,.0f} s", takes_s)
                 continue
             if rate and time.monotonic() + takes_s > self._until:  # the first cell is always worth it
-                self._leave_out(scorer.name, scorer.precision, f"{cell}: the time was over")
+                self._leave_cell_out(scorer, cell, "the time was over", takes_s)
                 continue
             found = measure(scorer, products, concurrency, seconds=self._plan.seconds, first=1_000 * number)
             rate = found.products_per_s
@@ -211,9 +230,20 @@ class Benchmark:
                     p50_ms=round(found.percentile_ms(50), 2),
                     p99_ms=round(found.percentile_ms(99), 2),
                     percent_of_peak=round(self._percent(scorer, products, rate), 2),
-                    kendall_vs_fp32=round(float(np.mean(alike)), 4),
+                    kendall_vs_fp32=round(alike, 4),
                 )
             )
+
+    def _alike(self, scorer: Scorer, compared: Sequence[Search], logits: Sequence[Scores]) -> float:
+        """Kendall's tau with the plain model in fp32, over as many of the searches as there is time for."""
+        read = readings(self._weights.gains)[scorer.reading]
+        until = time.monotonic() + self._plan.cell_limit_s
+        found = []
+        for search, own in zip(compared, logits, strict=True):
+            found.append(kendall(read(own), scorer(search)))
+            if time.monotonic() > until:
+                break
+        return float(np.mean(found))
 
     def _percent(self, scorer: Scorer, products: int, rate: float) -> float:
         """Of the peak, in the work that the search takes at least: every token once."""
@@ -226,9 +256,17 @@ class Benchmark:
         prefix = self._encoder.prefix(search.query, locale=search.locale)
         return self._work.flops(len(prefix), [len(ids) for ids in self._encoder.products(search.products)])
 
+    def _leave_cell_out(self, scorer: Scorer, cell: tuple[int, int], why: str, takes_s: float) -> None:
+        products, concurrency = cell
+        reason = f"{products:,} products, {concurrency} at once: {why}"
+        self._note(LeftOut(scorer.name, scorer.precision, reason, products, concurrency, round(takes_s, 1)))
+
     def _leave_out(self, scorer: str, precision: str, reason: str) -> None:
-        self.results.left_out.append(LeftOut(scorer, precision, reason))
-        self._say(f"  left out: {scorer} {precision}, {reason}")
+        self._note(LeftOut(scorer, precision, reason))
+
+    def _note(self, one: LeftOut) -> None:
+        self.results.left_out.append(one)
+        self._say(f"  left out: {one.scorer} {one.precision}, {one.reason}")
 
 
 def load(weights: Weights, precision: str, threads: int | None) -> RelevanceModel:

@@ -19,6 +19,7 @@ def test_it_writes_the_table_and_recommends_settings(tmp_path: Path) -> None:
     file = tmp_path / "new" / "scoring.json"
     arguments = ["--shape", "tiny", "--quick", "--minutes", "0.1", "--device", "cpu", "--threads", "1"]
     arguments += ["--products", "7", "--products", "3", "--concurrency", "2"]
+    arguments += ["--seconds-per-cell", "0.5", "--longest-cell", "5"]
     done = bench(*arguments, "--json", str(file))
     assert done.returncode == 0, done.stderr
     report = json.loads(file.read_bytes())
@@ -29,12 +30,16 @@ def test_it_writes_the_table_and_recommends_settings(tmp_path: Path) -> None:
     assert report["machine"]["peak_gflops"].keys() == {report["rows"][0]["precision"]}
     assert report["recommended"]["windows"].keys() == {"csrm-full"}
     assert "csrm serve --precision" in done.stdout
+    assert "of 0.5 s or one query a caller; what would take more than 5 s is left out" in " ".join(
+        done.stdout.split()
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--shape", "huge"], "choose one of qwen3-0.6b"),
+        (["--longest-cell", "0"], "--longest-cell"),
         (["--device", "tpu"], "choose auto, cpu or cuda"),
         (["--bundle", "no-such-bundle"], "There is no bundle no-such-bundle"),
     ],

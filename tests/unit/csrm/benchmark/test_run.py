@@ -76,9 +76,15 @@ def test_a_peer_that_is_not_installed_is_said_to_be_left_out(results: Results) -
 
 def test_what_would_take_too_long_is_left_out_and_said_to_be(weights: Weights) -> None:
     plan = Plan(products=(5, 500), concurrency=(1,), precisions=("fp32",), seconds=0.01, compared=(1, 2))
-    short = Benchmark(weights, replace(plan, cell_limit_s=0.0), device="cpu", threads=1).run()
-    assert [row.products for row in short.rows] == [5]
-    assert "500 products, 1 at once: would take" in short.left_out[0].reason
+    said: list[str] = []
+    short = replace(plan, cell_limit_s=1e-6)
+    found = Benchmark(weights, short, device="cpu", threads=1, say=said.append).run()
+    assert [row.products for row in found.rows] == [5]
+    (left_out,) = found.left_out
+    assert "500 products, 1 at once: would take" in left_out.reason
+    assert (left_out.products, left_out.concurrency) == (500, 1)
+    assert left_out.predicted_s == pytest.approx(500 / found.rows[0].products_per_s, abs=0.06)
+    assert said[0].startswith("At most 0 minutes") and "Scorers: 1. Cells of each: 2" in said[0]
     late = Benchmark(weights, replace(plan, minutes=0.0, peers=True), device="cpu", threads=1).run()
     assert [row.scorer for row in late.rows] == ["csrm-full"]  # the first cell is always worth it
     assert late.left_out[0].reason == "500 products, 1 at once: the time was over"
