@@ -219,14 +219,16 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def _why_no_ray(error: Exception) -> str:
-    """What Ray says, but of its dashboard that is too slow: there it asks for a bug report."""
-    if "dashboard" not in str(error):
-        return _first_line(error)
-    waited_s = os.environ["RAY_DASHBOARD_STARTUP_TIMEOUT_S"]
-    return (
-        f"its dashboard did not come up, for which it waits {waited_s} s. Stop what else keeps this machine busy, or "
-        "set RAY_DASHBOARD_STARTUP_TIMEOUT_S to more seconds."
-    )
+    """What Ray says, but where the machine is too slow for it: there it asks for a bug report, or guesses."""
+    if "dashboard" in str(error):
+        waited_s = os.environ["RAY_DASHBOARD_STARTUP_TIMEOUT_S"]
+        return (
+            f"its dashboard did not come up, for which it waits {waited_s} s. Stop what else keeps this machine busy, "
+            "or set RAY_DASHBOARD_STARTUP_TIMEOUT_S to more seconds."
+        )
+    if "timed out during startup" in str(error):  # of 30 s, which nothing can change
+        return "it took longer than it allows itself. Stop what else keeps this machine busy, and start again."
+    return _first_line(error)
 
 
 def _why_not(message: str) -> str:

@@ -204,9 +204,9 @@ def serve(
     scorers = most * (1 + len(also or []))
     try:
         settings = ServeSettings(
-            bundle=_absolute(bundle),
-            also=[_absolute(name) for name in also or []],
-            shares={_absolute(name): share for name, share in given.items()},
+            bundle=_bundle(bundle),
+            also=[_bundle(name) for name in also or []],
+            shares={_bundle(name): share for name, share in given.items()},
             base=_absolute(base) if base else None,
             knowledge=_snapshot(knowledge) if knowledge else None,
             knowledge_opensearch=knowledge_opensearch,
@@ -270,6 +270,12 @@ def _share(text: str) -> tuple[str, float]:
         return bundle, float(share)
     except ValueError:
         raise StartError(f"--share {text}: give BUNDLE=SHARE, such as next-bundle=0.1.") from None
+
+
+def _bundle(name: str) -> str:
+    from csrm.bundle import DEFAULT_BUNDLE
+
+    return name if name == DEFAULT_BUNDLE else _absolute(name)  # a folder of that name does not replace it
 
 
 def _absolute(name: str) -> str:

@@ -16,7 +16,7 @@ from ray.serve import Deployment
 from ray.serve.schema import ServeDeploySchema
 
 from csrm.wire import MAX_PRODUCT_CHARS, MAX_PRODUCTS, MAX_QUERY_CHARS
-from csrm_cli.commands.serve import _absolute, serve
+from csrm_cli.commands.serve import _bundle, serve
 from csrm_serve.app import APPLICATION, CONFIG_FILE, application, build
 from csrm_serve.settings import Precision, ServeSettings
 
@@ -155,9 +155,10 @@ def test_a_name_stays_and_a_folder_is_found_from_everywhere(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A replica's working directory is another one than the command's."""
-    (tmp_path / "next").mkdir()
+    for folder in ("next", "default"):
+        (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path)
-    assert _absolute(name) == (str(tmp_path / "next") if name == "next" else name)
+    assert _bundle(name) == (str(tmp_path / "next") if name == "next" else name)
 
 
 def test_the_help_has_every_option_with_its_unit_and_default() -> None:

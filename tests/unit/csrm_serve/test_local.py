@@ -44,6 +44,8 @@ def test_a_dashboard_that_is_too_slow_is_named(monkeypatch: pytest.MonkeyPatch) 
         Exception("Failed to read dashboard.err file: cannot mmap an empty file. It is unexpected.")
     )
     assert "waits 7 s" in slow and "RAY_DASHBOARD_STARTUP_TIMEOUT_S" in slow and "github" not in slow
+    raylet = _why_no_ray(Exception("The current node timed out during startup. This could happen because"))
+    assert "keeps this machine busy" in raylet
     assert _why_no_ray(Exception("\n no raylet\nmore")) == "no raylet"
 
 
