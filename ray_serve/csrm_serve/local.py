@@ -227,7 +227,7 @@ def _why_no_ray(error: Exception) -> str:
             "or set RAY_DASHBOARD_STARTUP_TIMEOUT_S to more seconds."
         )
     if "timed out during startup" in str(error):  # of 30 s, which nothing can change
-        return "it took longer than it allows itself. Stop what else keeps this machine busy, and start again."
+        return "it took longer than it allows itself. Stop what keeps this machine busy, and start again."
     return _first_line(error)
 
 

@@ -177,7 +177,7 @@ def test_the_help_has_every_option_with_its_unit_and_default() -> None:
         option = "share" if name == "shares" else name
         assert f"--{option.replace('_', '-')}" in shown, name
     assert "balanced; full where the bundle has no early exit" in shown
-    assert "auto|fp32|bf16" in shown
+    assert "|".join(get_args(Precision)) in shown
     for limit in (MAX_QUERY_CHARS, MAX_PRODUCTS, MAX_PRODUCT_CHARS):
         assert f"{limit:,}" in shown
 
