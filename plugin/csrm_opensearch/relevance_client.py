@@ -252,8 +252,9 @@ class RelevanceClient:
         )
 
     async def _get(self, path: str) -> tuple[int, bytes]:
+        """Status and body, over a connection of its own: one that is kept is for searches."""
         assert self._sessions is not None, "use 'async with'"
-        async with self._sessions.kept.get(f"{self._url}{path}", headers=self._key_headers) as response:
+        async with self._sessions.fresh.get(f"{self._url}{path}", headers=self._key_headers) as response:
             return response.status, await response.read()
 
     def _key_told(self) -> str:
