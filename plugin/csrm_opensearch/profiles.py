@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -301,4 +301,9 @@ def _fits(pattern: str, index: str) -> bool:
     ``*`` in the pattern also matches a literal ``*`` of the expression, which is what makes ``shop-*`` cover
     ``shop-k*`` but not ``*``.
     """
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), index) is not None
+    return _compiled(pattern).fullmatch(index) is not None
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))))

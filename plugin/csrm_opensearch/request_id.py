@@ -5,9 +5,9 @@ OpenSearch gets the client's and no other. Knows the request under way; knows no
 
 from __future__ import annotations
 
+import os
 import re
 from contextvars import ContextVar
-from uuid import uuid4
 
 HEADER = "X-Opaque-Id"
 
@@ -17,7 +17,7 @@ _FIT = re.compile(r"[!-~]{1,128}")
 
 def begin(given: str | None) -> None:
     """Call the request under way as its client did; one of our own where the client's is none for a header or a log."""
-    _current.set(given if given and _FIT.fullmatch(given) else uuid4().hex[:16])
+    _current.set(given if given and _FIT.fullmatch(given) else os.urandom(8).hex())
 
 
 def current() -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterable, Callable, Coroutine
 from urllib.parse import unquote
 
 from csrm_opensearch import request_id
@@ -19,8 +19,9 @@ from csrm_opensearch.gateway.metrics import Metrics
 from csrm_opensearch.gateway.msearch import msearch
 from csrm_opensearch.gateway.pages import answer_page
 from csrm_opensearch.gateway.parts import Parts
+from csrm_opensearch.gateway.records import Watch
 from csrm_opensearch.gateway.search import for_opensearch, foreign_search, search
-from csrm_opensearch.profiles import GatewaySettings
+from csrm_opensearch.profiles import GatewaySettings, Profile
 from csrm_opensearch.status import skipped
 
 log = logging.getLogger(__name__)
@@ -122,11 +123,14 @@ class Gateway:
         if exchange.method in {"GET", "POST"} and path:
             match path:
                 case [b"_search"]:
-                    await _read(exchange, parts, index, _searcher(exchange, parts, index))
+                    profile = parts.settings.profile_for(index)
+                    watch = parts.watch(index, profile)
+                    await _read(exchange, parts, watch, _searcher(exchange, parts, profile, watch))
                     return
                 case [b"_msearch"]:
+                    watch = parts.watch(index, parts.settings.profile_for(index))
                     await _read(
-                        exchange, parts, index, lambda packed: msearch(exchange, packed, index, parts)
+                        exchange, parts, watch, lambda packed: msearch(exchange, packed, index, parts)
                     )
                     return
                 case [b"_search", b"template"] if profile := parts.settings.profile_for(index):
@@ -135,11 +139,9 @@ class Gateway:
         await _pass(exchange, parts)
 
 
-def _searcher(exchange: Exchange, parts: Parts, index: str) -> Answer:
-    profile = parts.settings.profile_for(index)
+def _searcher(exchange: Exchange, parts: Parts, profile: Profile | None, watch: Watch) -> Answer:
     if profile is None:
         return lambda packed: foreign_search(exchange, packed, parts.nodes)
-    watch = parts.watch(index, profile)
     return lambda packed: search(exchange, packed, profile, watch, parts)
 
 
@@ -155,9 +157,8 @@ async def _pass(exchange: Exchange, parts: Parts, status: str | None = None) -> 
     await parts.nodes.forward(exchange, body, status=status)
 
 
-async def _read(exchange: Exchange, parts: Parts, index: str, answer: Answer) -> None:
+async def _read(exchange: Exchange, parts: Parts, watch: Watch, answer: Answer) -> None:
     """Read the body and answer; whatever goes wrong in the gateway itself, the search passes through."""
-    watch = parts.watch(index, parts.settings.profile_for(index))
     try:
         packed = await exchange.body()
     except BodyTooLargeError as error:
@@ -181,26 +182,29 @@ async def _read(exchange: Exchange, parts: Parts, index: str, answer: Answer) ->
 async def _unless_gone(exchange: Exchange, work: Coroutine[object, object, None]) -> None:
     """Do some work for a client whose request is read, and drop it as soon as the client hangs up.
 
+    It is done in the task of the request itself: a task of its own costs every search.
+
     Raises:
-        ClientGoneError: the client hung up; the work was cancelled.
+        ClientGoneError: the client hung up; the work was cancelled and has let go of its connections.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(exchange.receive())
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGoneError
-        await task
-    finally:
-        gone.cancel()
-        if not task.done():
-            task.cancel()
-            await _ended(task)
+    task, gone = asyncio.current_task(), False
+    assert task is not None
 
+    async def leave() -> None:
+        nonlocal gone
+        await exchange.receive()
+        gone = True
+        task.cancel()
 
-async def _ended(task: Awaitable[None]) -> None:
-    """Wait until cancelled work has let go of its connections."""
+    leaving = asyncio.ensure_future(leave())
     try:
-        await task
+        await work
     except (asyncio.CancelledError, Exception) as error:
+        if not gone:
+            raise
         log.debug("cancelled: %r", error)
+        raise ClientGoneError from None
+    finally:
+        leaving.cancel()
+        if gone:
+            task.uncancel()

@@ -81,5 +81,6 @@ class Connection(HttpToolsProtocol):
 
 def _encoded(data: bytes) -> bytes:
     """The first bytes of a request; a URL typed in UTF-8, which OpenSearch takes too, is percent-encoded."""
-    line, end, rest = data.partition(b"\r\n")
-    return data if line.isascii() else quote(line, safe=string.printable).encode() + end + rest
+    end = data.find(b"\r\n")
+    line = data[:end] if end >= 0 else data
+    return data if line.isascii() else quote(line, safe=string.printable).encode() + data[len(line) :]

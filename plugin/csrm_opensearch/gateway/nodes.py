@@ -6,7 +6,7 @@ Knows HTTP and failover between nodes; knows nothing of searches.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Collection
 from dataclasses import dataclass
 
 import aiohttp
@@ -28,6 +28,7 @@ _HOP_BY_HOP = frozenset(
 """Headers of one connection, not of the request (RFC 9110, 7.6.1)."""
 _OURS = frozenset({b"host", b"expect"})
 """Headers that the connection to the node has its own of."""
+_NOT_SENT = _HOP_BY_HOP | _OURS
 _PACKING = frozenset({b"content-length", b"content-encoding"})
 
 PROBE_SECONDS = 1.0
@@ -208,10 +209,9 @@ def _only_reads(method: str, target: str) -> bool:
     }
 
 
-def _request_headers(headers: Headers, but: Iterable[bytes]) -> CIMultiDict[str]:
-    left_out = _named_in_connection(headers) | _HOP_BY_HOP | _OURS | frozenset(but)
+def _request_headers(headers: Headers, but: Collection[bytes]) -> CIMultiDict[str]:
     return CIMultiDict(
-        (name.decode("latin-1"), _written(value)) for name, value in headers if name not in left_out
+        (name.decode("latin-1"), _written(value)) for name, value in _without(headers, _NOT_SENT, but)
     )
 
 
@@ -223,13 +223,15 @@ def _written(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def _answer_headers(response: aiohttp.ClientResponse, but: Iterable[bytes]) -> Headers:
+def _answer_headers(response: aiohttp.ClientResponse, but: Collection[bytes]) -> Headers:
     headers = [(name.lower(), value) for name, value in response.raw_headers]
-    left_out = _named_in_connection(headers) | _HOP_BY_HOP | frozenset(but)
-    return [(name, value) for name, value in headers if name not in left_out]
+    return _without(headers, _HOP_BY_HOP, but)
 
 
-def _named_in_connection(headers: Headers) -> frozenset[bytes]:
-    return frozenset(
-        part.strip().lower() for name, value in headers if name == b"connection" for part in value.split(b",")
-    )
+def _without(headers: Headers, names: frozenset[bytes], but: Collection[bytes]) -> Headers:
+    """Headers but those of some names and those that ``Connection`` names as its own."""
+    left_out = names.union(but) if but else names
+    for name, value in headers:
+        if name == b"connection":
+            left_out = left_out.union(part.strip().lower() for part in value.split(b","))
+    return [header for header in headers if header[0] not in left_out]
