@@ -125,7 +125,7 @@ def test_the_docs_have_the_error_table() -> None:
 def test_the_docs_have_the_metrics() -> None:
     source = inspect.getsource(metrics)
     made = re.findall(r'"(csrm_\w+)"', source)
-    assert len(made) == 5
+    assert len(made) >= 5
     for name in made:
         assert f"`ray_{name}" in DOCS, name
 
