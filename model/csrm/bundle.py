@@ -1,6 +1,6 @@
 """A bundle: one folder with everything a relevance model is, beside its base weights.
 
-    bundle.json          this module's manifest: base, prompt, limits, gains, calibration, thresholds
+    bundle.json          this module's manifest: base, prompt, limits, gains, calibration, thresholds, reference rows
     adapter/             LoRA adapter as peft writes it (optional)
     exit.safetensors     head of the early exit: norm (hidden,) and rows (4, hidden) for E, S, C, I (optional)
     knowledge/           knowledge snapshot (optional)
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,6 +30,11 @@ DEFAULT_BUNDLE = "default"
 MANIFEST_FILE = "bundle.json"
 EXIT_FILE = "exit.safetensors"
 _SHIPPED_DEFAULT = "csrm-gemma3-270m"
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Probabilities = tuple[Probability, Probability, Probability, Probability]
+"""Of the grades E, S, C, I."""
 
 
 class EarlyExit(BaseModel):
@@ -46,6 +51,19 @@ class EarlyExit(BaseModel):
         description="Irrelevance by the exit alone above which a product is removed, at level fast.",
     )
     rule: ExitRule = ExitRule()
+
+
+class ReferenceRow(BaseModel):
+    """A product, and what the model said of it when the bundle was written, in fp32."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    query: str
+    locale: str | None = None
+    knowledge: tuple[str, ...] = ()
+    product: str
+    grades: Probabilities
+    early: Probabilities | None = Field(default=None, description="By the early exit; null without one.")
 
 
 class Manifest(BaseModel):
@@ -70,6 +88,10 @@ class Manifest(BaseModel):
     thresholds: dict[str, float] = Field(default={}, description="The same by locale, where it was fitted.")
     exit: EarlyExit | None = Field(
         default=None, description="The early exit; null where the bundle has none."
+    )
+    reference: list[ReferenceRow] = Field(
+        default=[],
+        description="What the model must say wherever it is loaded; bundles without it are not checked.",
     )
 
 

@@ -18,6 +18,7 @@ from csrm.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from csrm.calibration import expected_gain
 from csrm.errors import DeadlineExceededError, InputError, MissingExtraError
 from csrm.prompt import GRADES
+from csrm.reference import check_reference
 from csrm.scoring.cache import GradeCache, Question
 from csrm.wire import GradeProbabilities, Judgment, Level
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from csrm.scoring.walk import Steps
 
 Grades = NDArray[np.float32]
+
+TOKENISED_AT_ONCE = 64
+"""Products that are tokenised in one step: no longer than a batch, whatever their texts are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class RelevanceModel:
         self.bundle = bundle
         self.cache = GradeCache(cache_mb * 2**20)
         self.name = bundle.name
+        self.base: str = loaded.base
+        self.base_digest: str = loaded.base_digest
         self.digest = bundle.digest()
         self.engine_name: str = loaded.engine.name
         self.precision: str = loaded.precision
@@ -96,7 +102,8 @@ class RelevanceModel:
             cache_mb: megabytes for grades of products that were judged before; 0 judges everything anew.
 
         Raises:
-            BundleError: the bundle is missing, wrong, or made for another base.
+            BundleError: the bundle is missing, wrong, made for another base, or grades its reference rows otherwise
+                than when it was written.
             BaseModelError: the base weights cannot be had or read.
             MissingExtraError: the ``serve`` extra is not installed.
             InputError: an unknown precision.
@@ -121,6 +128,7 @@ class RelevanceModel:
             precision=precision,  # type: ignore[arg-type]
             early_exit=(found.exit_path, manifest.exit.layer) if manifest.exit else None,
         )
+        check_reference(cls(found, loaded))
         return cls(found, loaded, cache_mb=cache_mb)
 
     def level(self, wanted: Level | None = None) -> Level:
@@ -318,16 +326,28 @@ class RelevanceModel:
 
         computing = max(len(unseen), len(needed()))
         self.cache.count(len(products) - computing, computing)
-        looked_up = time.perf_counter()
         if timings is not None:
-            timings["cache"] = (looked_up - started) * 1e3
+            timings["cache"] = (time.perf_counter() - started) * 1e3
         if computing:
+            began = time.perf_counter()
             prefix = self._encoder.prefix(query, locale=locale, knowledge=knowledge)
-            encoded = self._encoder.products([products[place] for place in unknown])
+            tokenise_s = time.perf_counter() - began
+            encoded: list[list[int]] = []
+            while len(encoded) < len(unknown):
+                if deadline is not None and time.monotonic() > deadline:
+                    if not partial:
+                        raise DeadlineExceededError("The deadline passed while the products were tokenised.")
+                    break
+                began = time.perf_counter()
+                some = unknown[len(encoded) : len(encoded) + TOKENISED_AT_ONCE]
+                encoded += self._encoder.products([products[place] for place in some])
+                tokenise_s += time.perf_counter() - began
+                yield
+            unknown, keys = unknown[: len(encoded)], keys[: len(encoded)]
             row_of = {place: row for row, place in enumerate(unknown)}
+            unseen = [place for place in unseen if place in row_of]
             if timings is not None:
-                timings["tokenise"] = (time.perf_counter() - looked_up) * 1e3
-            yield
+                timings["tokenise"] = tokenise_s * 1e3
 
             def go_on(logits: Grades) -> list[int]:
                 if unseen:

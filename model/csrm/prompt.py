@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 GRADES = ("E", "S", "C", "I")
 """Exact, substitute, complement, irrelevant: the grades of the Shopping Queries data set (arXiv 2206.06588)."""
 
+PROMPT_FORMAT = 1
+"""Raised where the same texts become other tokens: grades that are shared between versions go by it."""
+
+LOCALE_TOKENS = 35
+"""Most tokens of the locale; a language tag of RFC 5646 has no more characters."""
+
+SLACK_TOKENS = 32
+"""How far behind a token its text must go on for the token to be the same as in the whole text: generous, a cut changes
+the few tokens before it."""
+
+USUAL_CHARS = 6
+"""Characters of a token that are read at first; where tokens have more, more is read."""
+
 
 class PromptTemplate(BaseModel):
     """The words of the prompt. ``{locale}``, ``{knowledge}``, ``{query}`` and ``{product}`` are filled in.
@@ -88,6 +101,16 @@ class PromptEncoder:
         self.label_grades = tuple(template.labels.values())
         self.label_ids = tuple(self._label_id(answer) for answer in template.labels)
 
+    @property
+    def longest(self) -> int:
+        """Most tokens that a prompt with one product can have."""
+        literals = [literal for literal, _ in _segments(self.template.prefix)]
+        literals.append(_segments(self.template.product)[0][0])
+        frame = sum(len(self._markup(literal)) for literal in literals) + len(self._suffix())
+        limits = self.limits
+        texts = LOCALE_TOKENS + limits.query_tokens + limits.knowledge_tokens + limits.product_tokens
+        return 1 + frame + texts
+
     def prefix(self, query: str, *, locale: str | None = None, knowledge: Sequence[str] = ()) -> list[int]:
         """Token ids of everything before the product; the same for all products of a query.
 
@@ -97,7 +120,7 @@ class PromptEncoder:
             knowledge: lines of knowledge, best first; as many whole lines as ``limits.knowledge_tokens`` allows.
         """
         fields = {
-            "locale": (locale or self.template.unknown_locale, None),
+            "locale": (locale or self.template.unknown_locale, LOCALE_TOKENS),
             "query": (query, self.limits.query_tokens),
         }
         bos = self._tokenizer.bos_token_id
@@ -114,33 +137,57 @@ class PromptEncoder:
 
     def products(self, products: Sequence[str]) -> list[list[int]]:
         """Token ids of each product with the suffix after it; only the product's own text is ever cut."""
-        (head, _), *rest = _segments(self.template.product)
-        suffix = self._markup("".join(literal for literal, _ in rest) + self.template.suffix)
+        head = _segments(self.template.product)[0][0]
+        suffix = self._suffix()
         return [ids + suffix for ids in self._filled(head, products, self.limits.product_tokens)]
+
+    def _suffix(self) -> list[int]:
+        """Token ids of everything after the product."""
+        rest = _segments(self.template.product)[1:]
+        return self._markup("".join(literal for literal, _ in rest) + self.template.suffix)
 
     def _knowledge(self, lines: Sequence[str]) -> list[int]:
         (head, _), *rest = _segments(self.template.knowledge_line)
         end = self._markup("".join(literal for literal, _ in rest))
+        budget = self.limits.knowledge_tokens
         kept: list[int] = []
-        for ids in self._filled(head, lines, None):
-            if len(kept) + len(ids) + len(end) > self.limits.knowledge_tokens:
+        for ids in self._filled(head, lines, budget + 1):
+            if len(kept) + len(ids) + len(end) > budget:
                 break
             kept += ids + end
         return kept
 
-    def _filled(self, head: str, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+    def _filled(self, head: str, texts: Sequence[str], limit: int) -> list[list[int]]:
         """The literal before a field, then the field: each text as plain text on one line, cut to ``limit`` tokens."""
         lead = ""
         if head.endswith(" "):  # "a: " + "cat" is tokenised as "a:" + " cat", as in running text
             head, lead = head[:-1], " "
         start = self._markup(head)
         lines = [lead + " ".join(text.split()) for text in texts]
-        encoded = (
-            self._tokenizer(lines, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-            if lines
-            else []
-        )
-        return [start + list(ids[:limit]) for ids in encoded]
+        return [start + ids for ids in self._first_tokens(lines, limit)]
+
+    def _first_tokens(self, lines: Sequence[str], limit: int) -> list[list[int]]:
+        """The first ``limit`` tokens of each line, without a look at all of a long one.
+
+        Only the beginning of a line is tokenised, so far that ``SLACK_TOKENS`` stand behind the last token that is
+        taken: where a text is cut, its last few tokens are others than in the whole.
+        """
+        needed = limit + SLACK_TOKENS
+        chars = needed * USUAL_CHARS
+        found = self._plain([line[:chars] for line in lines])
+        for place, line in enumerate(lines):
+            read = chars
+            while len(found[place]) < needed and read < len(line):
+                read *= 2
+                found[place] = self._plain([line[:read]])[0]
+        return [ids[:limit] for ids in found]
+
+    def _plain(self, lines: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts in which nothing is special."""
+        if not lines:
+            return []
+        encoded = self._tokenizer(list(lines), add_special_tokens=False, split_special_tokens=True)
+        return [list(ids) for ids in encoded["input_ids"]]
 
     def _markup(self, literal: str) -> list[int]:
         """A literal of the template, the only place where special tokens mean what they say."""

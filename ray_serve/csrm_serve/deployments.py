@@ -27,6 +27,7 @@ from csrm_serve.live_model import LiveModel
 from csrm_serve.messages import Knowledge, PartState, Scored, ScoringJob
 from csrm_serve.metrics import (
     depth_counter,
+    engine_gauge,
     lookup_counter,
     product_counter,
     shared_counter,
@@ -57,6 +58,8 @@ class Scorer:
         self._count_lookups = lookup_counter()
         self._count = product_counter()
         self._count_depth = depth_counter()
+        self._tell_engine = engine_gauge()
+        self._say_engine()
 
     async def judge(self, job: ScoringJob) -> Scored:
         scored = await self._live.judge(job)
@@ -68,6 +71,10 @@ class Scorer:
         self._count_depth("all", scored.all_layers)
         self._count_depth("first", len(scored.results) - scored.all_layers)
         return scored
+
+    def _say_engine(self) -> None:
+        model = self._live.model
+        self._tell_engine(model.engine_name, model.precision, model.warning is not None)
 
     def _count_cache(self) -> None:
         cache, hits, misses = self._counted
@@ -87,6 +94,7 @@ class Scorer:
         """
         if self._live.queue.busy_s() > STUCK_S:
             raise RuntimeError(f"One batch has been scored for over {STUCK_S:.0f} s.")
+        self._say_engine()
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(asyncio.to_thread(self._live.refresh))
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from csrm.prompt import PROMPT_FORMAT
 from csrm_serve.errors import StartError
 from csrm_serve.memory import available_bytes
 from csrm_serve.messages import Scored, ScoringJob
@@ -137,8 +138,16 @@ class LiveModel:
 
     def _identity(self, model: RelevanceModel) -> str:
         """What decides grades beside the question and the product."""
-        base = self._settings.base or model.bundle.manifest.base
-        parts = "\n".join((model.name, model.digest, base, model.precision, model.engine_name))
+        parts = "\n".join(
+            (
+                f"prompt {PROMPT_FORMAT}",
+                model.name,
+                model.digest,
+                model.base_digest,
+                model.precision,
+                model.engine_name,
+            )
+        )
         return hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()
 
 

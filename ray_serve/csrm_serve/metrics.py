@@ -6,6 +6,7 @@
     csrm_cache{outcome}      products whose grades were remembered (hit) or computed (miss)
     csrm_shared_cache{outcome}  grades that were there (hit) or not (miss), that were looked up in vain (failed), that
                              were written, and that were not because it failed or was too slow (dropped)
+    csrm_engine{engine, precision, fallback}  1 for what a replica scores with; fallback: whether a faster one was left
 
 Knows Ray's metrics; only deployments make them, since Ray tags them with the replica they live in.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ray.serve.metrics import Counter, Histogram
+from ray.serve.metrics import Counter, Gauge, Histogram
 
 STAGE_BUCKETS_MS: list[float] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000]
 
@@ -56,6 +57,26 @@ def shared_counter() -> Callable[[str, int], None]:
     return _counter(
         "csrm_shared_cache", "Grades in the cache that all replicas share, by outcome.", "outcome"
     )
+
+
+def engine_gauge() -> Callable[[str, str, bool], None]:
+    """A function that says what a replica scores with: (engine, precision, whether a faster one was left)."""
+    gauge = Gauge(
+        "csrm_engine",
+        description="1 for the engine and precision that a replica scores with.",
+        tag_keys=("engine", "precision", "fallback"),
+    )
+    told: dict[str, str] = {}
+
+    def tell(engine: str, precision: str, fallback: bool) -> None:
+        nonlocal told
+        tags = {"engine": engine, "precision": precision, "fallback": "yes" if fallback else "no"}
+        if told not in ({}, tags):
+            gauge.set(0, tags=told)
+        gauge.set(1, tags=tags)
+        told = tags
+
+    return tell
 
 
 def _counter(name: str, description: str, tag: str) -> Callable[[str, int], None]:

@@ -91,12 +91,16 @@ def test_prometheus_finds_the_stages_and_what_became_of_the_products(
     wanted_metrics |= {"csrm_products.remove"} if removed else set()
     until = time.monotonic() + 60  # Ray collects every few seconds
     while True:
-        found = scraped(httpx.get(relevance.metrics_url).text)
+        text = httpx.get(relevance.metrics_url).text
+        found = scraped(text)
         if wanted_metrics <= found.keys() and min(found["csrm_cache.hit"], found["csrm_cache.miss"]) >= 2:
             break
         assert time.monotonic() < until, (wanted_metrics - found.keys(), found)
         time.sleep(1)
     assert found["csrm_products.keep"] + found.get("csrm_products.remove", 0) >= 4  # both products, twice
+    engine = re.search(r"ray_csrm_engine\{(.*)\} 1\.0$", text, re.MULTILINE)
+    assert engine, "what the replica scores with"
+    assert 'engine="lean-gemma3"' in engine[1] and 'fallback="no"' in engine[1]
 
 
 def test_a_judgment_does_not_depend_on_the_products_beside_it(api: httpx.Client) -> None:

@@ -19,7 +19,8 @@ def peak_gflops(device: str, precision: str, seconds: float = 1.0) -> float:
     """Billions of floating-point operations a second in one large matrix product.
 
     fp32 is measured as torch multiplies it by itself and with leave to take another way, which on some CPUs is twice
-    as fast and as exact. Where it is not as exact (AMX, TF32) it is not fp32 and does not count.
+    as fast and as exact. Where it is not as exact (AMX, TF32) it is not fp32 and does not count. It is what the machine
+    can do: no scorer asks for that leave, which holds for a whole process.
 
     Args:
         device: ``cpu`` or ``cuda``.

@@ -7,6 +7,7 @@ cache folder, and are read from there ever after.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import tempfile
@@ -21,6 +22,10 @@ DEFAULT_BASE = "gemma3-270m"
 
 _CACHE_VERSION = 1
 _NEEDED_BYTES = 2 * 2**30
+
+_MODEL_FILES = {".json", ".model", ".txt", ".safetensors", ".bin"}
+_PAGE, _EVERY = 4096, 64
+_SMALL_BYTES = 64 * 2**20
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +64,31 @@ def prepare_base(base: str | Path = DEFAULT_BASE, *, progress: Callable[[str], N
     if not (target / "config.json").is_file():
         _unpack_default(target, progress or log.info)
     return str(target)
+
+
+def base_digest(prepared: str) -> str:
+    """Digest of what base weights hold, in hexadecimal digits: configuration, tokenizer and weights.
+
+    Small files are read whole, of large ones the beginning and every 64th page: another training changes them all.
+
+    Args:
+        prepared: what ``prepare_base`` gave, once it was loaded.
+    """
+    folder = Path(prepared)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+
+        folder = Path(snapshot_download(prepared, local_files_only=True))
+    found = hashlib.blake2b(digest_size=16)
+    for file in sorted(one for one in folder.iterdir() if one.suffix in _MODEL_FILES and one.is_file()):
+        size = file.stat().st_size
+        found.update(f"{file.name} {size} ".encode())
+        with file.open("rb") as opened:
+            found.update(opened.read(_SMALL_BYTES if size <= _SMALL_BYTES else 2**20))
+            for place in range(opened.tell(), size, _PAGE * _EVERY):
+                opened.seek(place)
+                found.update(opened.read(_PAGE))
+    return found.hexdigest()
 
 
 def _unpack_default(target: Path, say: Callable[[str], None]) -> None:

@@ -25,7 +25,8 @@ PrefixState = TypeVar("PrefixState")
 
 Logits = NDArray[np.float32]
 
-_CACHED_PREFIXES = 32
+CACHED_PREFIXES = 32
+"""Prefixes that an engine keeps; the one that was not asked for longest goes first."""
 
 
 class NotFiniteError(CsrmError):
@@ -65,7 +66,7 @@ class Engine(ABC, Generic[PrefixState]):
                 return self._prefixes[key]
             state = self._run_prefix(torch.tensor([key]))
             self._prefixes[key] = state
-            if len(self._prefixes) > _CACHED_PREFIXES:
+            if len(self._prefixes) > CACHED_PREFIXES:
                 self._prefixes.popitem(last=False)
             return state
 

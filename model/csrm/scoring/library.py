@@ -35,15 +35,15 @@ class LibraryEngine(Engine[Layers]):
         self.answers = len(label_ids)
 
     def _run_prefix(self, ids: Tensor) -> Layers:
-        cache: Any = DynamicCache(config=self.model.config)
+        # Without the model's configuration the cache keeps all there is; masks see to sliding windows.
+        cache: Any = DynamicCache()
         self.model.model(input_ids=ids.to(self.device), past_key_values=cache, use_cache=True)
         return [(layer.keys, layer.values) for layer in cache.layers]
 
     def _run_products(self, state: Layers, ids: Tensor, last: Tensor) -> Tensor:
         n, t = ids.shape
         start = state[0][0].shape[2]
-        # A fresh cache for each batch: sliding-window layers drop what they hold when they are updated.
-        cache = DynamicCache(config=self.model.config)
+        cache = DynamicCache()  # a fresh one for each batch: it takes up the batch's own keys and values
         for index, (keys, values) in enumerate(state):
             cache.update(keys.expand(n, -1, -1, -1), values.expand(n, -1, -1, -1), index)
         positions = torch.arange(start, start + t, device=self.device).expand(n, -1)

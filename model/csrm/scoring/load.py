@@ -19,8 +19,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from csrm.errors import BaseModelError, BundleError
 from csrm.prompt import PromptEncoder, PromptLimits, PromptTemplate
-from csrm.scoring.base import prepare_base
-from csrm.scoring.engine import Engine, softmax
+from csrm.scoring.base import base_digest, prepare_base
+from csrm.scoring.engine import Engine, Logits, NotFiniteError, softmax
 from csrm.scoring.exit import read_exit
 from csrm.scoring.lean import LeanGemma3Engine
 from csrm.scoring.library import LibraryEngine
@@ -30,17 +30,26 @@ from csrm.scoring.walk import label_logits
 log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "fp32", "bf16"]
-MAX_DIFFERENCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
-"""Largest difference of an answer's probability between a lean pass and the library's fp32, by precision."""
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+MAX_DIFFERENCE = {"fp32": 1e-4, "bf16": 2e-2}
+"""Largest difference of an answer's probability between an engine and the library's in fp32, by precision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An engine with the encoder of its prompt. ``warning`` says why a lean pass was not taken, if so."""
+    """An engine with the encoder of its prompt.
+
+    Attributes:
+        base: the base weights, as they were asked for.
+        base_digest: of what they hold (``csrm.scoring.base.base_digest``).
+        warning: says why a faster engine was not taken, if so.
+    """
 
     engine: Engine[Any]
     encoder: PromptEncoder
     precision: str
+    base: str
+    base_digest: str
     warning: str | None = None
 
 
@@ -54,7 +63,10 @@ def load_engine(
     device: str | None = None,
     early_exit: tuple[Path, int] | None = None,
 ) -> Loaded:
-    """Load the weights and choose the fastest engine that agrees with the library.
+    """Load the weights and choose the fastest engine that agrees with the library in fp32.
+
+    A lean pass comes before the library's, and bf16, where it is asked for, before fp32. What differs too much, and a
+    lean pass whose window is too short for the bundle's limits, is left, with a warning.
 
     Args:
         base: as for ``prepare_base``.
@@ -68,44 +80,52 @@ def load_engine(
     Raises:
         BaseModelError: the base weights cannot be had or read.
         BundleError: the adapter or the exit's head is for another base, or an answer is not one token of it.
+        NotFiniteError: the weights are broken.
     """
     folder = prepare_base(base)
     disable_progress_bar()  # type: ignore[no-untyped-call]
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    except (OSError, ValueError, ImportError) as error:
-        raise BaseModelError(f"The base {base} cannot be loaded: {error}") from error
-    if tokenizer.vocab_size > (rows := model.get_input_embeddings().num_embeddings):
-        raise BaseModelError(
-            f"The tokenizer of {base} has {tokenizer.vocab_size} tokens and the model {rows}: it is another model's."
-        )
-    if adapter is not None:
-        model = _merged(model, adapter, base)
-    model = model.to(where).eval()
-    encoder = PromptEncoder(tokenizer, template, limits)
-    dtype = (
-        fastest_dtype(where)
-        if precision == "auto"
-        else {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    )
-    name = "bf16" if dtype is torch.bfloat16 else "fp32"
+    model = _read(folder, base, adapter, where)
+    encoder = PromptEncoder(_tokenizer(folder, base, model), template, limits)
+    if precision == "auto":
+        precision = "bf16" if fastest_dtype(where) is torch.bfloat16 else "fp32"
+    left: list[str] = []
 
-    warning = None
-    if LeanGemma3Engine.supports(model.config):
-        lean = LeanGemma3Engine(model, encoder.label_ids, dtype)
-        difference = _difference(lean, LibraryEngine(model, encoder.label_ids), encoder)
-        if difference <= MAX_DIFFERENCE[dtype]:
+    def loaded(engine: Engine[Any], precision: str) -> Loaded:
+        warning = f"{'; '.join(left)}: {engine.name} in {precision} is used" if left else None
+        if warning:
+            log.warning(warning)
+        return Loaded(engine, encoder, precision, str(base), base_digest(folder), warning)
+
+    lean = LeanGemma3Engine.supports(model.config)
+    if lean and encoder.longest >= model.config.sliding_window:
+        lean = False
+        left.append(
+            f"the bundle's limits let a prompt have {encoder.longest} tokens, and the lean pass takes less than "
+            f"{model.config.sliding_window}"
+        )
+    if lean or precision == "bf16":
+        expected = _probabilities(LibraryEngine(model, encoder.label_ids), encoder)
+    for name in dict.fromkeys((precision, "fp32")) if lean else ():
+        engine = LeanGemma3Engine(model, encoder.label_ids, DTYPES[name])
+        difference = _difference(engine, encoder, expected)
+        if difference <= MAX_DIFFERENCE[name]:
             if early_exit is not None:
                 file, layer = early_exit
-                hidden = lean.label_rows.shape[1]
-                lean.add_exit(read_exit(file, layer, hidden=hidden, layers=lean.layers, device=where))
-            lean.pace = Pace()  # the first batches told of cold memory, not of this machine
-            return Loaded(lean, encoder, name)
-        warning = f"the lean pass differs by {difference:.3g} from the library: the library path is used"
-        log.warning(warning)
-    return Loaded(LibraryEngine(model.to(dtype), encoder.label_ids), encoder, name, warning)
+                hidden = engine.label_rows.shape[1]
+                engine.add_exit(read_exit(file, layer, hidden=hidden, layers=engine.layers, device=where))
+            engine.pace = Pace()  # the first batches told of cold memory, not of this machine
+            return loaded(engine, name)
+        left.append(f"the lean pass in {name} differs by {difference:.3g} from the library's in fp32")
+    if precision == "bf16":
+        library = LibraryEngine(_in_bf16(model), encoder.label_ids)
+        difference = _difference(library, encoder, expected)
+        if difference <= MAX_DIFFERENCE["bf16"]:
+            library.pace = Pace()
+            return loaded(library, "bf16")
+        left.append(f"the library's pass in bf16 differs by {difference:.3g} from that in fp32")
+        model = _read(folder, base, adapter, where)  # there is room for one at a time only
+    return loaded(LibraryEngine(model, encoder.label_ids), "fp32")
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
@@ -124,6 +144,29 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if seconds(torch.bfloat16) < seconds(torch.float32) else torch.float32
 
 
+def _read(folder: str, base: str | Path, adapter: Path | None, where: torch.device) -> Any:
+    """The transformers model in fp32, adapter merged."""
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError, ImportError) as error:
+        raise BaseModelError(f"The base {base} cannot be loaded: {error}") from error
+    if adapter is not None:
+        model = _merged(model, adapter, base)
+    return model.to(where).eval()
+
+
+def _tokenizer(folder: str, base: str | Path, model: Any) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, ImportError) as error:
+        raise BaseModelError(f"The base {base} cannot be loaded: {error}") from error
+    if tokenizer.vocab_size > (rows := model.get_input_embeddings().num_embeddings):
+        raise BaseModelError(
+            f"The tokenizer of {base} has {tokenizer.vocab_size} tokens and the model {rows}: it is another model's."
+        )
+    return tokenizer
+
+
 def _merged(model: Any, adapter: Path, base: str | Path) -> Any:
     from peft import PeftModel
 
@@ -137,12 +180,24 @@ def _merged(model: Any, adapter: Path, base: str | Path) -> Any:
         raise BundleError(f"The adapter {adapter} does not fit the base {base}: {error}") from error
 
 
-def _difference(lean: Engine[Any], library: Engine[Any], encoder: PromptEncoder) -> float:
-    """Largest difference of an answer's probability on a few rows of several lengths and scripts."""
+def _in_bf16(model: Any) -> Any:
+    """The same model with its weights in bf16. Its buffers, such as the frequencies of the positions, stay exact."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.data = weight.data.to(torch.bfloat16)
+    return model
+
+
+def _difference(engine: Engine[Any], encoder: PromptEncoder, expected: Logits) -> float:
+    """Largest difference of an answer's probability from what is expected; infinite where there is no number."""
+    try:
+        return float(np.abs(_probabilities(engine, encoder) - expected).max())
+    except NotFiniteError:
+        return float("inf")
+
+
+def _probabilities(engine: Engine[Any], encoder: PromptEncoder) -> Logits:
+    """Of the answers (n, answers), on a few rows of several lengths and scripts."""
     prefix = encoder.prefix("phone case 手機殼", locale="en", knowledge=["에어팟 = AirPods"])
     products = encoder.products(["case", "Funda de silicona para móvil, negra, 6,1 pulgadas", "ケース " * 12])
-    return float(
-        np.abs(
-            softmax(label_logits(lean, prefix, products)) - softmax(label_logits(library, prefix, products))
-        ).max()
-    )
+    return softmax(label_logits(engine, prefix, products))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from csrm.bundle import load_bundle, shipped_bundles
-from csrm.errors import BaseModelError, BundleError, InputError
-from csrm.model import RelevanceModel
+from csrm.errors import BaseModelError, BundleError, DeadlineExceededError, InputError
+from csrm.model import TOKENISED_AT_ONCE, RelevanceModel
+from csrm.prompt import PromptEncoder
 
 
 @pytest.fixture
@@ -81,3 +84,32 @@ def test_a_base_that_is_not_there_is_named(bundle: Path) -> None:
 def test_an_unknown_precision_is_named(bundle: Path) -> None:
     with pytest.raises(InputError, match="fp32"):
         RelevanceModel.load(bundle, precision="int3")
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_many_products_are_tokenised_in_steps_and_not_beyond_the_deadline(
+    bundle: Path, partial: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    whole = PromptEncoder.products
+
+    def counting(self: PromptEncoder, products: Sequence[str]) -> list[list[int]]:
+        read.append(len(products))
+        return whole(self, products)
+
+    model = RelevanceModel.load(bundle, precision="fp32", cache_mb=1)
+    monkeypatch.setattr(PromptEncoder, "products", counting)
+    products = [f"case {number}" for number in range(150)]
+    model.grade("case", products[:10])
+    read.clear()
+    steps = model.judging("case", products, deadline=time.monotonic() + 60, partial=partial)
+    next(steps)
+    assert sum(read) == TOKENISED_AT_ONCE
+    for _ in steps:
+        assert max(read) <= TOKENISED_AT_ONCE
+    assert sum(read) == 140, "what is remembered is not tokenised"
+    read.clear()
+    late = model.judging("glue", products, deadline=time.monotonic() - 1, partial=partial)
+    with pytest.raises(DeadlineExceededError):
+        list(late)
+    assert not read

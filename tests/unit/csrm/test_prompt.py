@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models, normalizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from csrm.errors import BundleError
 from csrm.prompt import PromptEncoder, PromptLimits, PromptTemplate
@@ -75,6 +77,86 @@ def test_special_tokens_of_the_template_are_special() -> None:
     template = PromptTemplate(prefix="<eos>{query}\nProduct:")
     ids = PromptEncoder(tokenizer(), template, LIMITS).prefix("case")
     assert tokenizer().eos_token_id in ids
+
+
+def with_merges() -> PreTrainedTokenizerFast:
+    """A tokenizer as Gemma's is: merges of many characters, and a text is one word from its beginning to its end."""
+    raw = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    raw.normalizer = normalizers.Replace(" ", "▁")
+    words = ["case", "phone", "silicone", "red", "에어팟", "케이스", "手機殼", "透明", "防摔", "size", "42"]
+    lines = [" ".join(words[i % 11 : i % 11 + 4]) * (1 + i % 3) for i in range(200)]
+    lines += ["-" * 64, "=" * 64, "abc" * 30, "ab" * 40, "xyxyx" * 20] * 5
+    grades = [" exact", " substitute", " complement", " irrelevant"]
+    special = ["<unk>", "<bos>", *(f"<0x{i:02X}>" for i in range(256))]
+    raw.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=1_200, special_tokens=special))
+    fast = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<bos>", unk_token="<unk>")
+    fast.add_tokens(grades)
+    return fast
+
+
+MERGING = with_merges()
+CHOPPED = PromptEncoder(MERGING, PromptTemplate(), LIMITS)
+Piece = st.sampled_from(
+    [
+        "-",
+        "=",
+        "abc",
+        "ab",
+        "xyxyx",
+        "case",
+        "phone ",
+        " silicone",
+        "에어팟",
+        "手機殼透明",
+        "é",
+        "👩‍👩‍👧‍👦",
+        "\u0301",
+        " ",
+    ]
+)
+Long = st.lists(st.tuples(Piece, st.integers(1, 3_000)), min_size=1, max_size=5)
+
+
+@given(Long, st.text(max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_a_long_text_has_the_tokens_of_the_whole(pieces: list[tuple[str, int]], odd: str) -> None:
+    """Though only its beginning is tokenised."""
+    product = odd + "".join(piece * times for piece, times in pieces)
+    whole = MERGING(" " + " ".join(product.split()), add_special_tokens=False, split_special_tokens=True)
+    suffix = CHOPPED.products(["x"])[0][-1:]
+    ids = CHOPPED.products([product])[0]
+    cut = whole["input_ids"][: LIMITS.product_tokens]
+    assert ids[: len(cut)] == cut and ids[-1:] == suffix
+    assert len(ids) == len(cut) + len(CHOPPED._suffix())
+
+
+def test_of_a_long_text_only_the_beginning_is_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    plain = PromptEncoder._plain
+
+    def counting(self: PromptEncoder, lines: Sequence[str]) -> list[list[int]]:
+        read.append(sum(map(len, lines)))
+        return plain(self, lines)
+
+    monkeypatch.setattr(PromptEncoder, "_plain", counting)
+    CHOPPED.products(["red case " * 2_000])
+    CHOPPED.prefix("red case " * 2_000, knowledge=["red case " * 2_000])
+    assert max(read) < 1_000
+    CHOPPED.products(["-" * 20_000])
+    assert max(read) <= 20_001, "where tokens are long, as much as it takes"
+
+
+@given(st.text(max_size=200), st.text(max_size=300), st.text(max_size=60), st.text(max_size=300))
+@settings(max_examples=50)
+def test_no_prompt_is_longer_than_the_longest(query: str, product: str, locale: str, line: str) -> None:
+    prefix = ENCODER.prefix(query, locale=locale, knowledge=[line, line])
+    assert len(prefix) + len(ENCODER.products([product])[0]) <= ENCODER.longest
+
+
+def test_the_longest_prompt_is_not_far_from_what_there_can_be() -> None:
+    prefix = ENCODER.prefix("q" * 99, locale="x" * 99, knowledge=["a" * 33])  # with its frame, 40 tokens
+    spare = ENCODER.longest - len(prefix) - len(ENCODER.products(["p" * 99])[0])
+    assert 0 <= spare <= 2  # the spaces before query and product are counted with frame and text
 
 
 def test_line_breaks_of_a_seller_do_not_open_a_new_line() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from csrm.errors import DeadlineExceededError
-from csrm.scoring.engine import Engine
+from csrm.scoring.engine import CACHED_PREFIXES, Engine
 from csrm.scoring.pace import BATCH_TOKENS, Clock, Pace
 from csrm.scoring.walk import NEIGHBOURS, through, walk
 
@@ -30,12 +30,14 @@ class SlowEngine(Engine[int]):
         self.seconds = seconds
         self.exit_layer = exit_layer
         self.order: list[int] = []
+        self.prefixes: list[int] = []
 
     def _take(self, token_layers: int) -> None:
         if self.seconds:  # no sleep of nothing: it lets every other process have its turn
             time.sleep(self.seconds * token_layers)
 
     def _run_prefix(self, ids: Tensor) -> int:
+        self.prefixes.append(int(ids[0, 0]))
         return 0
 
     def _run_products(self, state: int, ids: Tensor, last: Tensor) -> Tensor:
@@ -171,6 +173,19 @@ def test_the_later_batches_count_most_and_small_ones_little() -> None:
     before = pace.seconds(BATCH_TOKENS, 1)
     pace.learn(1, 1, 1.0)
     assert pace.seconds(BATCH_TOKENS, 1) == pytest.approx(before, rel=0.01)
+
+
+def test_a_prefix_is_run_once_while_it_is_among_the_last_that_were_asked() -> None:
+    engine = SlowEngine()
+    for query in range(CACHED_PREFIXES):
+        engine.prefix([query])
+    engine.prefix([0])  # the next page of the first query
+    assert engine.prefixes == list(range(CACHED_PREFIXES))
+    engine.prefix([1_000])
+    engine.prefix([0])
+    assert engine.prefixes[CACHED_PREFIXES:] == [1_000], "it was asked again and stays"
+    engine.prefix([1])
+    assert engine.prefixes[CACHED_PREFIXES:] == [1_000, 1], "the one that nobody asked for longest went"
 
 
 def test_torch_is_left_as_it_was() -> None:
