@@ -1,4 +1,5 @@
-"""From an adapter and clean rows to a bundle: calibration, threshold, the early exit's rule, manifest.
+"""From an adapter and clean rows to a bundle: calibration, threshold, the early exit's rule, reference rows,
+manifest.
 
 Knows how a bundle is put together; knows no training loop.
 """
@@ -18,6 +19,7 @@ from csrm.evaluation.calibrating import CalibrationFit, calibrate_rows
 from csrm.evaluation.cascading import CascadeFit, fit_cascade
 from csrm.evaluation.grading import bundle_knowledge, grade_rows
 from csrm.model import RelevanceModel
+from csrm.reference import reference_rows
 from csrm.training.data import read_pairs
 
 
@@ -36,7 +38,8 @@ def calibrated_bundle(
 
     A locale with enough rows gets a threshold of its own; the others keep to the pooled one, whose promise holds
     for the mix of locales in the rows. An early exit gets a calibration and a threshold of its own, and the rule of
-    who goes on (``csrm.cascade.fit_rule``).
+    who goes on (``csrm.cascade.fit_rule``). What the model says of a few products is written beside it, so that nobody
+    loads the bundle with other weights unawares (``csrm.reference``).
 
     Args:
         bundle: to start from: its prompt, base, knowledge and, where ``adapter`` is null, its adapter and exit.
@@ -63,8 +66,9 @@ def calibrated_bundle(
         early_exit = old.manifest.exit
         if adapter is not None:
             early_exit = _put_adapter(adapter, work, early_exit)
-            fresh = old.manifest.model_copy(update={"exit": early_exit})
-            (work / MANIFEST_FILE).write_text(fresh.model_dump_json(), encoding="utf-8")
+        fresh = old.manifest.model_copy(update={"exit": early_exit, "reference": []})
+        (work / MANIFEST_FILE).write_text(fresh.model_dump_json(), encoding="utf-8")
+        reference = reference_rows(RelevanceModel.load(work, precision="fp32"))
         model = RelevanceModel.load(work)
         knowledge = bundle_knowledge(model.bundle)
         grades = grade_rows(model, rows, knowledge)
@@ -94,6 +98,7 @@ def calibrated_bundle(
                 "threshold": fit.pooled.threshold,
                 "thresholds": {locale: promise.threshold for locale, promise in fit.by_locale.items()},
                 "exit": early_exit.model_dump() if early_exit else None,
+                "reference": reference,
             }
         )
         (work / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")

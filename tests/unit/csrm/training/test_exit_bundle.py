@@ -18,6 +18,7 @@ from csrm.errors import BundleError
 from csrm.evaluation.cascading import CascadeFit
 from csrm.evaluation.grading import grade_rows
 from csrm.model import RelevanceModel
+from csrm.reference import reference_rows
 from csrm.training.bundling import calibrated_bundle
 from csrm.training.data import LabelledPair
 
@@ -96,6 +97,22 @@ def test_an_adapter_brings_its_own_head(
     (start / "bundle.json").write_text(json.dumps(manifest | {"exit": {"layer": named}}))
     made = calibrated_bundle(start, [clean], tmp_path / "made", adapter=adapter)
     assert made.manifest.exit is not None and made.manifest.exit.layer == 2
+
+
+def test_a_bundle_says_what_its_model_must_say(
+    start: Path, adapter: Path, clean: Path, tmp_path: Path
+) -> None:
+    """And what the bundle that it was made from had to say is not asked of another adapter."""
+    manifest = json.loads((start / "bundle.json").read_text())
+    row = {"query": "q", "product": "item", "grades": [1, 0, 0, 0], "early": [0, 0, 0, 1]}
+    (start / "bundle.json").write_text(json.dumps(manifest | {"reference": [row]}))
+    save_head(adapter / "exit.safetensors", 2)
+    made = calibrated_bundle(start, [clean], tmp_path / "made", adapter=adapter)
+    fresh = reference_rows(RelevanceModel.load(tmp_path / "made", precision="fp32"))
+    assert fresh and all(row.early is not None for row in fresh)
+    for written, now in zip(made.manifest.reference, fresh, strict=True):
+        assert written.product == now.product
+        assert written.grades == pytest.approx(now.grades, abs=1e-5)
 
 
 def test_an_adapter_without_a_head_leaves_none(
