@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from csrm.errors import InputError
 from csrm.prompt import PromptLimits, PromptTemplate
 from csrm.scoring.base import DEFAULT_BASE
+
+PLAIN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Of a recipe or a stage: both name files."""
+
+TAKEN = frozenset({"adapter", "distillation", "last-good", "ray", "tensorboard"})
+"""What stands in the folder of a run beside the folders of its stages."""
 
 
 class _Settings(BaseModel):
@@ -117,7 +123,7 @@ class DistillationSettings(_Settings):
 class Stage(_Settings):
     """One pass over its own mix of sources, continuing from the stage before."""
 
-    name: str
+    name: str = Field(pattern=PLAIN_NAME, description="Of its checkpoint and of the folder of its adapter.")
     sources: list[DataSource] = []
     translation: TranslationSettings | None = None
     epochs: int = Field(default=1, ge=1)
@@ -135,9 +141,9 @@ class Stage(_Settings):
 
 
 class Recipe(_Settings):
-    """The whole recipe. ``name`` and ``version`` become the bundle's."""
+    """The whole recipe. ``name`` and ``version`` become the bundle's, where ``csrm calibrate`` is not told others."""
 
-    name: str
+    name: str = Field(pattern=PLAIN_NAME)
     version: int = Field(default=1, ge=1)
     base: str = DEFAULT_BASE
     seed: int = 20260917
@@ -162,9 +168,20 @@ class Recipe(_Settings):
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     checkpoint_steps: int = Field(default=100, ge=1)
-    max_relevant_loss: float = Field(
-        default=0.02, gt=0, lt=1, description="Largest share of relevant products the thresholds may remove."
-    )
+
+    @field_validator("stages")
+    @classmethod
+    def _names_of_their_own(cls, stages: list[Stage]) -> list[Stage]:
+        seen: set[str] = set()
+        for stage in stages:
+            if stage.name in TAKEN:
+                raise ValueError(f"a stage may not be called {stage.name}: the run has a folder of that name")
+            if stage.name in seen:
+                raise ValueError(
+                    f"two stages are called {stage.name}: the second would go on from the first's checkpoint"
+                )
+            seen.add(stage.name)
+        return stages
 
 
 def load_recipe(path: str | Path) -> Recipe:

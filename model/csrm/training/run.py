@@ -154,7 +154,7 @@ def fit_exit(
             lora=lora,
             prompt=manifest.prompt,
             limits=manifest.limits,
-            stages=[Stage(name="as given", sources=[source])],
+            stages=[Stage(name="as-given", sources=[source])],
             dev=[source.path],
         )
     )
