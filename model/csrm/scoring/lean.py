@@ -1,17 +1,18 @@
 """The engine for Gemma 3: its lean pass with prefix attention as one product for all rows.
 
-Knows how prefix and products attend; the layers themselves are in ``gemma3``.
+Knows how prefix and products attend; the layers themselves are in ``gemma3`` and ``integers``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from csrm.scoring import gemma3
+from csrm.scoring import gemma3, integers
 from csrm.scoring.engine import Engine
 from csrm.scoring.exit import ExitHead
 
@@ -34,6 +35,8 @@ class LeanGemma3Engine(Engine[Prefix]):
     """
 
     name = "lean-gemma3"
+    _before: Callable[..., tuple[Tensor, Tensor, Tensor]] = staticmethod(gemma3.before_attention)
+    _after: Callable[..., Tensor] = staticmethod(gemma3.after_attention)
 
     def __init__(self, model: Any, label_ids: tuple[int, ...], dtype: torch.dtype) -> None:
         super().__init__()
@@ -66,7 +69,9 @@ class LeanGemma3Engine(Engine[Prefix]):
             return own_attention(q, k, v, self.weights.scale, mask)
 
         missing = range(len(state.layers), layer)
-        state.residual = gemma3.run_layers(self.weights, state.residual, missing, attend=attend)
+        state.residual = gemma3.run_layers(
+            self.weights, state.residual, missing, attend=attend, before=self._before, after=self._after
+        )
 
     def _run_products(self, state: Prefix, ids: Tensor, last: Tensor) -> Tensor:
         return self._run_to_the_end(state, gemma3.embedded(self.weights, ids.to(self.device)), 0, last)
@@ -100,7 +105,28 @@ class LeanGemma3Engine(Engine[Prefix]):
             return prefix_attention(q, k, v, self.weights.scale, mask, *state.layers[index])
 
         start = state.residual.shape[1]
-        return gemma3.run_layers(self.weights, residual, layers, last=last, start=start, attend=attend)
+        return gemma3.run_layers(
+            self.weights,
+            residual,
+            layers,
+            last=last,
+            start=start,
+            attend=attend,
+            before=self._before,
+            after=self._after,
+        )
+
+
+class IntegerGemma3Engine(LeanGemma3Engine):
+    """The same in 8-bit integers, where ``csrm.scoring.integers`` lacks nothing; the embedding is bf16."""
+
+    _before = staticmethod(integers.before_attention)
+    _after = staticmethod(integers.after_attention)
+
+    def __init__(self, model: Any, label_ids: tuple[int, ...]) -> None:
+        super().__init__(model, label_ids, torch.float32)
+        layers: list[Any] = [integers.IntegerLayer.of(layer) for layer in self.weights.layers]
+        self.weights = replace(self.weights, embedding=self.weights.embedding.bfloat16(), layers=layers)
 
 
 def own_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
