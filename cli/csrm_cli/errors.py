@@ -9,6 +9,8 @@ Knows every package's error tree by name only, so that explaining an error impor
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +72,8 @@ def explain(error: BaseException) -> Failure:
         and error.filename
     ):
         return Failure(f"{error.strerror}: {error.filename}.", 2)
+    if full := _what_found_no_room(error):
+        return Failure(f"{full}: make room there and start the same command again.", 1)
     if isinstance(error, MemoryError):
         return Failure("There is not enough memory: stop other programs, or use a smaller model.", 1)
     return Failure(
@@ -96,6 +100,16 @@ def _names_in_our_trees(error: BaseException) -> set[str]:
         for base in type(error).__mro__
         if base.__module__.startswith("csrm") and base.__module__.endswith(".errors")
     }
+
+
+def _what_found_no_room(error: BaseException) -> str | None:
+    """What the system says of a full disk or a used-up quota; of a copied folder it says so of each file."""
+    if isinstance(error, shutil.Error) and error.args and error.args[0]:
+        _, file, why = error.args[0][0]
+        return f"{file} cannot be written ({why})" if os.strerror(errno.ENOSPC) in why else None
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{error.filename or 'A file'} cannot be written ({error.strerror})"
+    return None
 
 
 def _extra_of(error: ImportError) -> str | None:

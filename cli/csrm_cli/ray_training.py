@@ -5,11 +5,13 @@ Knows Ray Train; what the workers do together is ``csrm.training.parallel``. Nee
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from csrm.errors import CsrmError, InputError
 from csrm.training.recipe import Recipe
+from csrm_cli.training_progress import log_step
 
 
 class WorkersFailedError(CsrmError):
@@ -69,10 +71,13 @@ def train_on_workers(recipe: Recipe, run: Path, data: list[Path], workers: int) 
 
 
 def _work(config: dict[str, Any]) -> None:
+    from csrm.training import parallel
     from csrm.training.run import train
 
+    logging.basicConfig(level=logging.INFO)  # Ray brings what a worker logs to the terminal of the command
     train(
         Recipe.model_validate(config["recipe"]),
         Path(config["run"]),
         [Path(folder) for folder in config["data"]],
+        on_step=log_step if parallel.number() == 0 else None,
     )

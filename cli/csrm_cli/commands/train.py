@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,7 +15,8 @@ def train(
         typer.Option(help="Folder that the recipe's paths are looked up in; may be given several times."),
     ],
     run: Annotated[
-        Path | None, typer.Option(help="Folder of the run; an interrupted run in it goes on. [runs/NAME]")
+        Path | None,
+        typer.Option(help="Folder of the run; an interrupted run in it goes on. \\[runs/NAME-VERSION]"),
     ] = None,
     workers: Annotated[
         int,
@@ -26,10 +27,11 @@ def train(
     ] = 1,
 ) -> None:
     """Train a LoRA adapter by a recipe; interrupted, the same command goes on where it was."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.console import Console
 
     from csrm.training.recipe import load_recipe
     from csrm.training.run import train as run_training
+    from csrm_cli.training_progress import shown
 
     settings = load_recipe(recipe)
     folder = run or Path("runs") / f"{settings.name}-{settings.version}"
@@ -39,22 +41,6 @@ def train(
         adapter = train_on_workers(settings, folder, data, workers)
         typer.echo(f"Adapter in {adapter}; make a bundle of it with csrm calibrate.")
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn(
-            "{task.completed}/{task.total} loss {task.fields[loss]:.3f} {task.fields[rate]:.0f} tokens/s"
-        ),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(step: Any) -> None:
-            if step.stage not in tasks:
-                tasks[step.stage] = bars.add_task(step.stage, total=step.steps, loss=step.loss, rate=0.0)
-            bars.update(tasks[step.stage], completed=step.step, loss=step.loss, rate=step.tokens_per_second)
-
-        adapter = run_training(settings, folder, data, on_step=show)
+    with shown(Console()) as on_step:
+        adapter = run_training(settings, folder, data, on_step=on_step)
     typer.echo(f"Adapter in {adapter}; make a bundle of it with csrm calibrate.")

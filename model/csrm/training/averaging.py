@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from csrm.errors import InputError
+from csrm.training.record import writing
 from csrm.training.starting import CONFIG, WEIGHTS, lora_of
 
 Factors = dict[str, tuple[Tensor, Tensor]]
@@ -30,7 +33,7 @@ def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
 
     Args:
         adapters: folders as peft writes them, with their weights; the weights need not sum to one.
-        out: folder of the new adapter; must not exist.
+        out: folder of the new adapter; must not exist, appears whole or not at all.
         rank: of the new adapter.
 
     Returns:
@@ -38,6 +41,7 @@ def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
 
     Raises:
         InputError: an adapter is missing or broken, is no LoRA, or adapts other matrices than the first.
+        TrainingError: the new one cannot be written.
     """
     if out.exists():
         raise InputError(f"{out} exists already: choose a new folder.")
@@ -56,9 +60,17 @@ def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
         lost = max(lost, share)
         state[name] = new_down.to(torch.bfloat16).contiguous()
         state[name.replace("lora_A", "lora_B")] = new_up.to(torch.bfloat16).contiguous()
-    out.mkdir(parents=True)
-    save_file(state, out / WEIGHTS, metadata={"format": "pt"})
-    (out / CONFIG).write_text(json.dumps(config | {"r": rank, "lora_alpha": rank}, indent=2) + "\n", "utf-8")
+    told = json.dumps(config | {"r": rank, "lora_alpha": rank}, indent=2) + "\n"
+    with writing(out, resumes=False):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.new")
+        try:
+            work.mkdir()
+            save_file(state, work / WEIGHTS, metadata={"format": "pt"})
+            (work / CONFIG).write_text(told, "utf-8")
+            work.rename(out)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return lost
 
 

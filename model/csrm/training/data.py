@@ -36,7 +36,7 @@ class LabelledPair(BaseModel):
     query: _Text
     title: _Text
     label: Literal["E", "S", "C", "I"]
-    locale: str
+    locale: _Text
     label_by: str = "human"
     id: str | int | None = None
     """The row's; rows of several locales with one id are translations of one another."""
@@ -62,6 +62,13 @@ class TrainingRow(LabelledPair):
     label: Annotated[str, StringConstraints(pattern=r"^[ESCI]{1,4}$")]  # type: ignore[assignment]
     query_en: str | None = None
     """The source market's query that this one was rewritten from: the two are never on different sides of a split."""
+
+    @field_validator("label")
+    @classmethod
+    def _each_once(cls, label: str) -> str:
+        if len(set(label)) < len(label):
+            raise ValueError(f"{label} names a grade twice")
+        return label
 
     @model_validator(mode="before")
     @classmethod

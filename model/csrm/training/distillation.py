@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csrm.prompt import GRADES
-from csrm.training import parallel, relevance, translation
+from csrm.training import parallel, record, relevance, translation
 from csrm.training.data import TrainingRow, origins_of
 from csrm.training.recipe import DistillationSettings, Stage
 from csrm.training.trainer import Dev, Progress, Trainer
@@ -55,11 +55,12 @@ def teach(
     The adapter as it is after an earlier lesson is kept in a folder of the stage's name.
     """
     trainer.reset()
+    before: Path | None = None
     for number, lesson in enumerate(lessons):
         if number > 0:
-            trainer.save(run / lessons[number - 1].stage.name)
+            before = trainer.save(run / lessons[number - 1].stage.name)
         labelled = [example for example in lesson.examples if sum(example.target) < 3.5]
-        trainer.fit(lesson.stage, labelled, lesson.translations, run, dev=dev, on_step=on_step)
+        trainer.fit(lesson.stage, labelled, lesson.translations, run, before=before, dev=dev, on_step=on_step)
 
 
 def refined(
@@ -97,7 +98,8 @@ def refined(
         for fold, teacher in enumerate(teachers):
             if fold % worker[1] == worker[0] and not (teacher / _DONE).is_file():
                 lesson_plan = _shortened(current, settings.epochs)
-                _train_teacher(trainer, lesson_plan, folds == fold, dev, teacher, on_step=on_step)
+                told = _of_teacher(on_step, f"round {number}, teacher {fold + 1}")
+                _train_teacher(trainer, lesson_plan, folds == fold, dev, teacher, on_step=told)
         for fold, teacher in enumerate(teachers):
             while not (teacher / _DONE).is_file():
                 time.sleep(0.5)
@@ -107,7 +109,8 @@ def refined(
         auc = dev.auc(on_dev)
         targets = mixed(given, found, settings.weight)
         if parallel.number() == 0:
-            _report(rows, given, found, auc, folder)
+            with record.writing(folder):
+                _report(rows, given, found, auc, folder)
         log.info("round %d: the teachers' mean has a dev ROC-AUC of %.4f", number, auc)
         if best is not None and auc <= best[0]:
             break
@@ -145,11 +148,18 @@ def _train_teacher(
     )
     on_dev, _ = trainer.grades(dev.examples)
     if parallel.number() == 0:
-        np.savez(run / "part.npz", unseen=found, dev=on_dev)
-        (run / "part.npz").replace(run / _DONE)
+        with record.writing(run):
+            np.savez(run / "part.npz", unseen=found, dev=on_dev)
+            (run / "part.npz").replace(run / _DONE)
         for checkpoint in run.glob("checkpoint-*.pt"):
             checkpoint.unlink()
     parallel.wait()
+
+
+def _of_teacher(on_step: Callable[[Progress], None] | None, part: str) -> Callable[[Progress], None] | None:
+    if on_step is None:
+        return None
+    return lambda progress: on_step(dataclasses.replace(progress, part=part))
 
 
 def _shortened(lessons: Sequence[Lesson], epochs: int | None) -> list[Lesson]:

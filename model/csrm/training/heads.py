@@ -34,12 +34,23 @@ class ExitHead(nn.Module):
         return rms_norm(residual.float(), self.norm, epsilon) @ self.rows.T
 
     def save(self, adapter: Path, layer: int) -> None:
-        """Write the head beside its adapter as the scoring engine reads it: in fp32, with the layers before it."""
-        save_file(
-            {"norm": self.norm.detach().cpu().contiguous(), "rows": self.rows.detach().cpu().contiguous()},
-            adapter / EXIT_FILE,
-            metadata={"layer": str(layer)},
-        )
+        """Write the head beside its adapter as the scoring engine reads it: in fp32, with the layers before it.
+
+        The head that stood there stays until the new one is whole.
+        """
+        partial = adapter / f"{EXIT_FILE}.part"
+        try:
+            save_file(
+                {
+                    "norm": self.norm.detach().cpu().contiguous(),
+                    "rows": self.rows.detach().cpu().contiguous(),
+                },
+                partial,
+                metadata={"layer": str(layer)},
+            )
+            partial.replace(adapter / EXIT_FILE)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 class Annotators(nn.Module):

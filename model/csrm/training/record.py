@@ -17,8 +17,12 @@ from csrm.errors import TrainingError
 
 
 @contextmanager
-def writing(run: Path) -> Iterator[None]:
-    """Say of whatever cannot be written what that means for the run.
+def writing(place: Path, *, resumes: bool = True) -> Iterator[None]:
+    """Say of whatever cannot be written what that means for the command.
+
+    Args:
+        place: folder or file that is written.
+        resumes: whether the command goes on where it was, as a training does.
 
     Raises:
         TrainingError: the disk is full, or the folder may not be written to.
@@ -27,9 +31,9 @@ def writing(run: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        after = "; it goes on from the last checkpoint" if resumes else ""
         raise TrainingError(
-            f"{run} cannot be written to ({why}): make room there and start the same command again; it goes on from "
-            "the last checkpoint."
+            f"{place} cannot be written to ({why}): make room there and start the same command again{after}."
         ) from error
 
 

@@ -130,11 +130,12 @@ def fit_exit(
     Raises:
         InputError: a file is missing or wrong, the adapter does not fit, or the base has no such layer.
         MissingExtraError: the ``train`` extra is not installed.
+        TrainingError: the head cannot be written.
     """
     try:
         from csrm.bundle import load_bundle
         from csrm.evaluation.grading import bundle_knowledge
-        from csrm.training import exiting, relevance
+        from csrm.training import exiting, record, relevance
         from csrm.training.recipe import DataSource
         from csrm.training.trainer import Trainer
     except ImportError as error:
@@ -166,7 +167,8 @@ def fit_exit(
     ask = bundle_knowledge(found)
     lines = [ask(row.query, row.locale) if ask and i % 2 else () for i, row in enumerate(rows)]
     heads = exiting.fit_exits(trainer, relevance.encode(rows, lines, trainer.encoder), [layer])
-    heads[layer].save(adapter, layer)
+    with record.writing(adapter, resumes=False):
+        heads[layer].save(adapter, layer)
     return len(rows)
 
 

@@ -67,6 +67,9 @@ class Progress:
     loss: float
     tokens_per_second: float
     seconds_left: float
+    """Of this stage alone."""
+    part: str = ""
+    """Which teacher of which round it is; empty of the student."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +181,7 @@ class Trainer:
         translations: Sequence[translation.Example],
         run: Path,
         *,
+        before: Path | None = None,
         dev: Dev | None = None,
         on_step: Callable[[Progress], None] | None = None,
     ) -> None:
@@ -188,6 +192,7 @@ class Trainer:
             examples: graded rows.
             translations: parallel text.
             run: folder of checkpoints and log; a checkpoint of this stage in it is continued.
+            before: folder of the adapter as the stage before left it, for who must go back to it.
             dev: clean rows whose ROC-AUC is logged at each checkpoint.
             on_step: called after each optimiser step.
 
@@ -196,7 +201,10 @@ class Trainer:
             TrainingError: the loss is no longer a number, or the folder cannot be written to.
         """
         recipe = self.recipe
-        record = Record(run) if parallel.number() == 0 else None
+        record = None
+        if parallel.number() == 0:
+            with writing(run):
+                record = Record(run)
         plan = self._plan(stage, examples, translations)
         vocabulary = torch.tensor(translation.vocabulary(translations), device=self.device)
         optimiser = torch.optim.AdamW(
@@ -236,7 +244,7 @@ class Trainer:
                 if good and keep:  # this step's own update has not shown in a loss yet
                     good = all(bool(parameter.isfinite().all()) for parameter in self.parameters)
                 if not good:
-                    raise self._give_up(stage, optimiser, run, step)
+                    raise self._give_up(stage, optimiser, run, step, before)
                 rate = tokens / (time.monotonic() - started)
                 if keep:
                     figures = {"loss": recent, "tokens_per_s": rate}
@@ -250,7 +258,8 @@ class Trainer:
                     left = sum(later.tokens for later in plan[step:])
                     on_step(Progress(stage.name, step, len(plan), recent, rate, left / rate))
         if record is not None:
-            record.close()
+            with writing(run):
+                record.close()
 
     @torch.no_grad()
     def grades(
@@ -446,14 +455,19 @@ class Trainer:
                 f"{path} is broken or of another training: take it away to train the stage anew. ({error})"
             ) from error
 
-    def _give_up(self, stage: Stage, optimiser: torch.optim.Optimizer, run: Path, step: int) -> TrainingError:
+    def _give_up(
+        self, stage: Stage, optimiser: torch.optim.Optimizer, run: Path, step: int, before: Path | None
+    ) -> TrainingError:
         """What to say of a loss that is no number; the last good state is written as an adapter."""
         told = (
             f"The loss of stage {stage.name} is no longer a number at step {step}: lower its learning_rate. "
         )
         kept = self._resume(stage, optimiser, run)
         if not kept:
-            return TrainingError(f"{told}No step of the stage was kept.")
+            told += "No step of the stage was kept."
+            if before is not None:
+                told += f" Another --run can go on from the stage before it with start: {before.resolve()}."
+            return TrainingError(told)
         folder = self.save(run / "last-good")
         return TrainingError(
             f"{told}Step {kept} is kept: another --run can go on from it with start: {folder.resolve()}."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -34,6 +36,13 @@ DISTRIBUTIONS = {
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "recipe.yaml"), 2, "recipe.yaml"),
         (OSError(errno.EADDRINUSE, "Address already in use"), 2, "--port"),
         (MemoryError(), 1, "memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device): make room"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "out.json"), 1, "out.json cannot be written"),
+        (
+            shutil.Error([("a", "b/c", str(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))]),
+            1,
+            "b/c cannot be written",
+        ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )

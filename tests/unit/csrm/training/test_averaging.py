@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from csrm.errors import InputError
+from csrm.errors import InputError, TrainingError
 from csrm.training.averaging import CONFIG, WEIGHTS, average
 
 
@@ -62,3 +63,17 @@ def test_bad_adapters_are_named(tmp_path: Path) -> None:
     assert not (tmp_path / "mean").exists()
     with pytest.raises(InputError, match="exists already"):
         average({tmp_path / "a": 1.0}, tmp_path / "a", rank=2)
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "a", 2, 4, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))  # files may grow no further, as on a full disk
+    try:
+        with pytest.raises(TrainingError, match=r"mean cannot be written to \(.+\): make room .* again\.$"):
+            average({tmp_path / "a": 1.0}, tmp_path / "mean", rank=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    average({tmp_path / "a": 1.0}, tmp_path / "mean", rank=2)
+    assert {path.name for path in (tmp_path / "mean").iterdir()} == {CONFIG, WEIGHTS}

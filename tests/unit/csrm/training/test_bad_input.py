@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from csrm.errors import InputError, TrainingError
 from csrm.training import relevance
 from csrm.training.data import LabelledPair, read_pairs
+from csrm.training.heads import ExitHead
 from csrm.training.recipe import Recipe
 from csrm.training.run import train
 from csrm.training.trainer import Progress, Trainer
@@ -69,6 +71,20 @@ def test_weights_that_are_spoilt_are_told_and_the_last_good_ones_can_be_gone_on_
     kept = str(raised.value).rpartition("start: ")[2].removesuffix(".")
     assert all(bool(t.isfinite().all()) for t in load_file(Path(kept) / "adapter_model.safetensors").values())
     train(recipe.model_copy(update={"start": kept}), tmp_path / "gentler", [tmp_path])
+
+
+def test_a_later_stage_that_is_spoilt_at_once_names_the_adapter_before_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    spoilt = settings["stages"][0] | {"name": "spoilt", "learning_rate": 1e36}
+    recipe = Recipe.model_validate(
+        settings | {"stages": [settings["stages"][0], spoilt], "checkpoint_steps": 50}
+    )
+    with pytest.raises(TrainingError, match="stage spoilt is no longer a number") as raised:
+        train(recipe, tmp_path / "run", [tmp_path])
+    start = str(raised.value).rpartition("start: ")[2].removesuffix(".")
+    assert start == str((tmp_path / "run/only/adapter").resolve())
+    train(Recipe.model_validate(settings | {"start": start}), tmp_path / "again", [tmp_path])
 
 
 @contextmanager
@@ -133,6 +149,8 @@ def test_a_broken_checkpoint_is_named(settings: Settings, tmp_path: Path) -> Non
         ("dev", lambda text: "\n\n", r"The data file .*dev\.jsonl is empty"),
         ("train", lambda text: text + row("q", "t", "X"), r"train\.jsonl, line 33, field label"),
         ("dev", lambda text: text + row("q", "t", "EI"), r"dev\.jsonl, line 17, field label"),
+        ("train", lambda text: text + row("q", "t", "EE"), r"line 33, field label.*EE names a grade twice"),
+        ("train", lambda text: text.replace('"en"', '" "', 1), r"train\.jsonl, line 1, field locale"),
         (
             "train",
             lambda text: row("q", "t", "E") + row("q", "u", "S"),
@@ -179,3 +197,26 @@ def test_a_title_of_20000_characters_is_trained_on_and_cut(settings: Settings, t
     pair = LabelledPair(query=long, title=long, label="E", locale="zh-TW")
     (example,) = relevance.encode([pair], [[]], encoder)
     assert len(example.ids) < 400
+
+
+def test_what_a_round_cannot_write_is_told_and_gone_on_from(settings: Settings, tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(settings | {"distillation": {"folds": 2, "rounds": 1, "epochs": 1}})
+    folder = tmp_path / "run/distillation/round-1"
+    in_the_way = [folder / "teacher-1/part.npz", folder / "labels.json"]
+    for path in in_the_way:
+        path.mkdir(parents=True)
+        with pytest.raises(TrainingError, match=r"cannot be written to \(Is a directory\): make room"):
+            train(recipe, tmp_path / "run", [tmp_path])
+        path.rmdir()
+    train(recipe, tmp_path / "run", [tmp_path])
+    assert json.loads((folder / "labels.json").read_text())["labelled"] == 32
+
+
+def test_a_head_that_finds_no_room_leaves_the_old_one(tmp_path: Path) -> None:
+    head = ExitHead(torch.ones(8), torch.ones(4, 8))
+    head.save(tmp_path, 2)
+    before = (tmp_path / "exit.safetensors").read_bytes()
+    with files_of_at_most(64), pytest.raises((OSError, SafetensorError)):
+        head.save(tmp_path, 3)
+    assert (tmp_path / "exit.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["exit.safetensors"]

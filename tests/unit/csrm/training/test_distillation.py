@@ -113,6 +113,10 @@ def test_rounds_are_reported_and_a_killed_run_ends_the_same(recipe: Recipe, tmp_
         train(recipe, tmp_path / "killed", [tmp_path], on_step=kill)
     done = list((tmp_path / "killed/distillation").glob("round-*/teacher-*/grades.npz"))
     assert done, "the kill came after the first teacher"
+    assert list(dict.fromkeys(step.part for step in steps))[:2] == [
+        "round 1, teacher 1",
+        "round 1, teacher 2",
+    ]
     resumed = train(recipe, tmp_path / "killed", [tmp_path])
     for name in ("adapter_model.safetensors", "exit.safetensors"):
         a, b = load_file(whole / name), load_file(resumed / name)
