@@ -26,9 +26,9 @@ def esci(
     folder: Annotated[Path, typer.Argument(help="Folder of the official release's two parquet files.")],
     out: Out,
     locale: Annotated[
-        list[str] | None, typer.Option(help="en, es or ja; may be given several times. [all]")
+        list[str] | None, typer.Option(help="en, es or ja; may be given several times. \\[all]")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="train or test. [both]")] = None,
+    split: Annotated[str | None, typer.Option(help="train or test. \\[both]")] = None,
     small: Annotated[bool, typer.Option("--small", help="Only the reduced version.")] = False,
 ) -> None:
     """Labelled pairs of the Shopping Queries data set (ESCI): us, es and jp become en, es and ja."""

@@ -58,10 +58,13 @@ def evaluate(
 
     from rich.console import Console
 
+    from csrm.errors import InputError
     from csrm.evaluation.run import read_files, results
     from csrm.evaluation.scorers import load_scorer
     from csrm_cli.evaluation_tables import difference_table, report_table
 
+    if json_out is not None and not json_out.parent.is_dir():  # before an hour of scoring
+        raise InputError(f"--json {json_out}: the folder {json_out.parent} does not exist.")
     files = read_files(data)
     rows = [row for part in files.values() for row in part]
     one = _scored(load_scorer(scorer or bundle, bundle=bundle, knowledge=knowledge, level=level), rows)
@@ -76,7 +79,12 @@ def evaluate(
         console.print(report_table(result["against"]))
         console.print(difference_table(result))
     if json_out is not None:
-        json_out.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial = json_out.with_name(f".{json_out.name}.part")
+        try:
+            partial.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            partial.replace(json_out)
+        finally:
+            partial.unlink(missing_ok=True)
     if plots is not None:
         from csrm.evaluation.plots import save_plots
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from csrm.errors import InputError
 from csrm.sources.rows import WORDS, Conversion, SourceRow, grade, row, table
 
+_ADVICE = " Say what labels of your own mean with --grade LABEL=GRADE, for each of them."
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -60,6 +62,6 @@ def _rows(
             place,
             query=fields[columns.query],
             title=fields[columns.title],
-            label=grade(fields[columns.label], place, words),
+            label=grade(fields[columns.label], place, words, advice=_ADVICE),
             locale=fields[columns.locale].strip() if columns.locale else locale,
         )

@@ -45,13 +45,14 @@ class Conversion:
     """Written so far, by ``locale label``."""
 
 
-def grade(said: str, place: str, words: Mapping[str, str] = WORDS) -> str:
+def grade(said: str, place: str, words: Mapping[str, str] = WORDS, *, advice: str = "") -> str:
     """The grade that a label of a source stands for.
 
     Args:
         said: the label, in any case.
         place: where it stands, for the message.
         words: grades by label in lower case.
+        advice: how to say what an unknown label means, where the source lets one.
 
     Raises:
         InputError: there is no such label.
@@ -60,7 +61,7 @@ def grade(said: str, place: str, words: Mapping[str, str] = WORDS) -> str:
         return words[said.strip().lower()]
     except KeyError:
         known = ", ".join(sorted(words))
-        raise InputError(f"{place}, field label: {said!r} is unknown; known are {known}.") from None
+        raise InputError(f"{place}, field label: {said!r} is unknown; known are {known}.{advice}") from None
 
 
 def row(place: str, **fields: object) -> SourceRow:

@@ -56,6 +56,12 @@ class KnowledgeSettings(_Settings):
     )
     limit: int = Field(default=3, ge=1, description="Most entries a row.")
 
+    @model_validator(mode="after")
+    def _shares_of_one(self) -> Self:
+        if self.dropout + self.wrong > 1:
+            raise ValueError(f"dropout {self.dropout} and wrong {self.wrong} are more than all rows")
+        return self
+
 
 class TranslationSettings(_Settings):
     """Machine translation in the mix: what carries grades from one market's language to another's."""
@@ -193,7 +199,12 @@ def load_recipe(path: str | Path) -> Recipe:
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            what = "is empty" if content is None else "holds no settings"
+            raise InputError(f"The recipe {path} {what}: docs/training.md says what a recipe looks like.")
         return Recipe.model_validate(content)
+    except UnicodeDecodeError as error:
+        raise InputError(f"The recipe {path} is not UTF-8: {error.reason} at byte {error.start}.") from error
     except FileNotFoundError as error:
         raise InputError(f"The recipe {path} does not exist.") from error
     except yaml.YAMLError as error:

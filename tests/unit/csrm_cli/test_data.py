@@ -51,6 +51,8 @@ def test_a_table_with_names_and_labels_of_its_own(tmp_path: Path) -> None:
         ("query,title,label,locale\n", [], "No rows"),
         ("query,title,label\nq,t,E\n", [], "line 1: there is no column locale"),
         ("query,title,label,locale\nq,t,E,en\nq,t,5,en\n", [], "line 3, field label: '5' is unknown"),
+        ("query,title,label,locale\nq,t,5,en\n", [], "--grade LABEL=GRADE"),
+        ("query,title,label,locale\nq,t,E,\n", [], "line 2, field locale"),
         ("query,title,label,locale\nq, ,E,en\n", [], "line 2, field title"),
         ("query,title,label,locale\nq,t\n", [], "line 2, field label: the line is cut off"),
         ("query,title,label,locale\nq,t,good,en\n", ["--grade", "good=A"], "'A' is no grade"),

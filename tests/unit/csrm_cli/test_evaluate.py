@@ -79,7 +79,7 @@ def test_a_report_of_files_locales_and_all(files: list[Path], tmp_path: Path) ->
             ["--data", "good.jsonl", "--scorer", "overlap", "--plots", "good.jsonl"],
             "is a file; give a folder",
         ),
-        (["--data", "good.jsonl", "--scorer", "overlap", "--json", "no/out.json"], "no/out.json"),
+        (["--data", "good.jsonl", "--scorer", "bm25", "--json", "no/out.json"], "no does not exist"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

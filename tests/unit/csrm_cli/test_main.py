@@ -55,6 +55,13 @@ def test_every_command_has_a_help(name: str) -> None:
     assert f"csrm {name}" in done.stdout.replace("csrm_cli.main", "csrm")
 
 
+def test_no_help_loses_what_stands_in_brackets() -> None:
+    assert "[runs/NAME-VERSION]" in " ".join(csrm("train", "--help").stdout.split())
+    shown = csrm("data", "esci", "--help").stdout
+    assert "[all]" in shown
+    assert "[both]" in shown
+
+
 def test_version() -> None:
     assert csrm("--version").stdout == f"csrm {importlib.metadata.version('csrm-opensearch')}\n"
 
