@@ -15,10 +15,11 @@ def calibrate(
     adapter: Annotated[
         Path | None, typer.Option(help="Adapter of a training run, in place of the bundle's.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the new bundle. [the bundle's]")] = None,
-    version: Annotated[
-        int | None, typer.Option(help="Version of the new bundle. [the bundle's]", min=1)
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the new bundle; else that of the adapter's recipe, or the bundle's."),
     ] = None,
+    version: Annotated[int | None, typer.Option(help="Version of the new bundle, likewise.", min=1)] = None,
     max_loss: Annotated[
         float,
         typer.Option(

@@ -20,6 +20,7 @@ from csrm.evaluation.cascading import CascadeFit, fit_cascade
 from csrm.evaluation.grading import bundle_knowledge, grade_rows
 from csrm.model import RelevanceModel
 from csrm.reference import reference_rows
+from csrm.training.asked import manifest_for
 from csrm.training.data import read_pairs
 
 
@@ -42,12 +43,13 @@ def calibrated_bundle(
     loads the bundle with other weights unawares (``csrm.reference``).
 
     Args:
-        bundle: to start from: its prompt, base, knowledge and, where ``adapter`` is null, its adapter and exit.
+        bundle: to start from: its knowledge and gains and, where ``adapter`` is null, all the rest.
         data: files of labelled rows that were never trained on.
         out: folder of the new bundle; must not exist, appears whole or not at all.
-        adapter: folder of a trained adapter, with the head of its early exit if it was trained with one.
-        name: of the new bundle; the old one's where null.
-        version: of the new bundle; the old one's where null.
+        adapter: folder of a trained adapter, with the head of its early exit if it was trained with one. Base, prompt
+            and limits are those of its recipe (``csrm.training.asked``).
+        name: of the new bundle; the recipe's where null, or the old bundle's without a recipe.
+        version: of the new bundle, likewise.
         max_loss: largest share of relevant products the threshold may remove, with 95 % confidence.
         on_fit: called with what was fitted, once the bundle stands; of the cascade only where there is an exit.
 
@@ -59,21 +61,22 @@ def calibrated_bundle(
         raise InputError(f"{out} exists already: choose a new folder.")
     rows = [row for path in data for row in read_pairs(path)]
     old = load_bundle(bundle)
+    start = old.manifest if adapter is None else manifest_for(adapter, old.manifest)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".bundle-", dir=out.parent))
     try:
         shutil.copytree(old.path, work, dirs_exist_ok=True)
-        early_exit = old.manifest.exit
+        early_exit = start.exit
         if adapter is not None:
             early_exit = _put_adapter(adapter, work, early_exit)
-        fresh = old.manifest.model_copy(update={"exit": early_exit, "reference": []})
+        fresh = start.model_copy(update={"exit": early_exit, "reference": []})
         (work / MANIFEST_FILE).write_text(fresh.model_dump_json(), encoding="utf-8")
         reference = reference_rows(RelevanceModel.load(work, precision="fp32"))
         model = RelevanceModel.load(work)
         knowledge = bundle_knowledge(model.bundle)
         grades = grade_rows(model, rows, knowledge)
         defect = grades[:, 2:].sum(axis=1, dtype=np.float64)
-        fit = calibrate_rows(rows, defect, before=old.manifest.calibration, max_loss=max_loss)
+        fit = calibrate_rows(rows, defect, before=start.calibration, max_loss=max_loss)
         cascade = None
         if early_exit is not None:
             if model.level() == "full":
@@ -90,10 +93,10 @@ def calibrated_bundle(
             )
             early_exit = cascade.exit
         manifest = Manifest.model_validate(
-            old.manifest.model_dump()
+            start.model_dump()
             | {
-                "name": name or old.manifest.name,
-                "version": version or old.manifest.version,
+                "name": name or start.name,
+                "version": version or start.version,
                 "calibration": fit.calibration.model_dump(),
                 "threshold": fit.pooled.threshold,
                 "thresholds": {locale: promise.threshold for locale, promise in fit.by_locale.items()},

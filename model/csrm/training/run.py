@@ -118,7 +118,7 @@ def fit_exit(
 
     Args:
         adapter: folder of the adapter.
-        bundle: whose base, prompt and knowledge it is for.
+        bundle: whose knowledge it is for; and whose base and prompt, where the adapter does not say its own.
         data: files of rows that are not dev rows; every other row sees the knowledge that it would be served with.
         layer: how many layers run before the exit.
         limit: most rows, drawn at random.
@@ -136,6 +136,7 @@ def fit_exit(
         from csrm.bundle import load_bundle
         from csrm.evaluation.grading import bundle_knowledge
         from csrm.training import exiting, record, relevance
+        from csrm.training.asked import manifest_for
         from csrm.training.recipe import DataSource
         from csrm.training.trainer import Trainer
     except ImportError as error:
@@ -143,7 +144,7 @@ def fit_exit(
 
     lora = lora_of(adapter)
     found = load_bundle(bundle)
-    manifest = found.manifest
+    manifest = manifest_for(adapter, found.manifest)
     rows = deduplicated([row for path in data for row in read_pairs(path, TrainingRow)])
     random.Random(seed).shuffle(rows)
     rows = rows[:limit]

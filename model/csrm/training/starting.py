@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from csrm.bundle import MANIFEST_FILE, load_bundle
 from csrm.errors import BundleError, InputError
+from csrm.training.asked import asked_of
 from csrm.training.recipe import LoraSettings, Recipe
 
 CONFIG = "adapter_config.json"
@@ -46,6 +47,10 @@ def start_of(recipe: Recipe, data: Sequence[Path]) -> Path | None:
             f"start: {folder} has rank {lora.rank} and alpha {lora.alpha}, the recipe {recipe.lora.rank} and "
             f"{recipe.lora.alpha}: write lora: {{rank: {lora.rank}, alpha: {lora.alpha}}}."
         )
+    if (asked := asked_of(folder)) is not None:
+        for setting in ("prompt", "limits"):
+            if getattr(asked, setting) != getattr(recipe, setting):
+                raise InputError(f"start: {folder} was trained with another {setting} than the recipe's.")
     named = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
     if named not in (None, recipe.base) and not Path(recipe.base).is_dir():
         raise InputError(

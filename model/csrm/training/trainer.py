@@ -41,6 +41,7 @@ from csrm.prompt import GRADES, PromptEncoder
 from csrm.scoring.base import prepare_base
 from csrm.scoring.batching import batches
 from csrm.training import parallel, relevance, translation
+from csrm.training.asked import write_asked
 from csrm.training.forward import forward_of
 from csrm.training.heads import Annotators, ExitHead
 from csrm.training.recipe import HardwareSettings, Recipe, Stage
@@ -317,7 +318,7 @@ class Trainer:
             raise InputError(f"{adapter} does not adapt all that a recipe trains, e.g. not {missing[0]}.")
 
     def save(self, run: Path) -> Path:
-        """Write the adapter in bf16, as peft reads it, and the exit's head beside it; says where the adapter is.
+        """Write the adapter in bf16, as peft reads it, how it is asked and the exit's head beside it; says where it is.
 
         Raises:
             TrainingError: it cannot be written.
@@ -332,6 +333,7 @@ class Trainer:
             config.base_model_name_or_path = self.recipe.base  # not the folder it was loaded from
         with writing(run):
             self.model.save_pretrained(str(folder), state_dict=state, safe_serialization=True)
+            write_asked(self.recipe, folder)
             if self.exit is not None and self.recipe.exit is not None:
                 self.exit.save(folder, self.recipe.exit.layer)
         return folder
