@@ -64,7 +64,7 @@ def engine_gauge() -> Callable[[str, str, bool], None]:
     gauge = Gauge(
         "csrm_engine",
         description="1 for the engine and precision that a replica scores with.",
-        tag_keys=("engine", "precision", "fallback"),
+        tag_keys=("engine", "precision", "fallback"),  # type: ignore[arg-type]  # Ray's hint says one, it takes any
     )
     told: dict[str, str] = {}
 
