@@ -19,12 +19,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from csrm.calibration import Calibration
 from csrm.cascade import ExitRule
 from csrm.errors import BundleError
-from csrm.prompt import PromptLimits, PromptTemplate
+from csrm.prompt import GRADES, PromptLimits, PromptTemplate
 
 DEFAULT_BUNDLE = "default"
 MANIFEST_FILE = "bundle.json"
@@ -93,6 +93,15 @@ class Manifest(BaseModel):
         default=[],
         description="What the model must say wherever it is loaded; bundles without it are not checked.",
     )
+
+    @field_validator("gains")
+    @classmethod
+    def _of_every_grade(cls, gains: dict[str, float]) -> dict[str, float]:
+        if missing := [grade for grade in GRADES if grade not in gains]:
+            raise ValueError(
+                f"{', '.join(missing)} missing: give the gain of every grade, or leave gains out"
+            )
+        return gains
 
 
 @dataclass(frozen=True, slots=True)

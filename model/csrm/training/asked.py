@@ -30,6 +30,10 @@ class Asked(BaseModel):
     prompt: PromptTemplate
     limits: PromptLimits
 
+    def write(self, adapter: Path) -> None:
+        """Write it beside an adapter."""
+        (adapter / FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
 
 def write_asked(recipe: Recipe, adapter: Path) -> None:
     """Write beside an adapter what its recipe asked; a base that is a folder is named from the root."""
@@ -37,7 +41,7 @@ def write_asked(recipe: Recipe, adapter: Path) -> None:
     asked = Asked(
         name=recipe.name, version=recipe.version, base=base, prompt=recipe.prompt, limits=recipe.limits
     )
-    (adapter / FILE).write_text(asked.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    asked.write(adapter)
 
 
 def asked_of(adapter: Path) -> Asked | None:

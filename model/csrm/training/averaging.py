@@ -2,7 +2,7 @@
 
 Models tuned from one base on different data average well (model soups, arXiv 2203.05482). LoRA factors cannot be
 averaged themselves, their products can; the mean is brought back to a low rank by its singular value decomposition.
-Knows adapters on disk; knows no model and no data.
+It is asked as those that it is made of. Knows adapters on disk; knows no model and no data.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from csrm.errors import InputError
+from csrm.training.asked import FILE, Asked, asked_of
 from csrm.training.record import writing
 from csrm.training.starting import CONFIG, WEIGHTS, lora_of
 
@@ -29,10 +30,11 @@ Factors = dict[str, tuple[Tensor, Tensor]]
 
 
 def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
-    """Write the weighted mean of some adapters.
+    """Write the weighted mean of some adapters, and what it is to be asked, if all of them say so of themselves.
 
     Args:
-        adapters: folders as peft writes them, with their weights; the weights need not sum to one.
+        adapters: folders as peft writes them, with their weights; the weights need not sum to one. The first names the
+            mean: name and version of the recipe.
         out: folder of the new adapter; must not exist, appears whole or not at all.
         rank: of the new adapter.
 
@@ -40,7 +42,8 @@ def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
         The largest share of a matrix's squared change that the rank could not hold.
 
     Raises:
-        InputError: an adapter is missing or broken, is no LoRA, or adapts other matrices than the first.
+        InputError: an adapter is missing or broken, is no LoRA, adapts other matrices than the first, or was asked
+            otherwise.
         TrainingError: the new one cannot be written.
     """
     if out.exists():
@@ -52,6 +55,7 @@ def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
     for folder, (_, factors, _) in zip(adapters, read, strict=True):
         if factors.keys() != first.keys():
             raise InputError(f"{folder} adapts other matrices than {next(iter(adapters))}.")
+    asked = _asked(adapters)
     lost, state = 0.0, {}
     for name in first:
         up = torch.cat([weight * factors[name][0] for weight, factors, _ in read], dim=1)
@@ -68,10 +72,29 @@ def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
             work.mkdir()
             save_file(state, work / WEIGHTS, metadata={"format": "pt"})
             (work / CONFIG).write_text(told, "utf-8")
+            if asked is not None:
+                asked.write(work)
             work.rename(out)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return lost
+
+
+def _asked(adapters: Iterable[Path]) -> Asked | None:
+    """What all of them are asked; null where one does not say."""
+    first: tuple[Path, Asked] | None = None
+    said = [(folder, asked_of(folder)) for folder in adapters]
+    for folder, asked in said:
+        if asked is None:
+            continue
+        first = first or (folder, asked)
+        for setting in ("base", "prompt", "limits"):
+            if getattr(asked, setting) != getattr(first[1], setting):
+                raise InputError(
+                    f"{folder} was trained with another {setting} than {first[0]} ({FILE} beside each says which): "
+                    "average adapters that are asked alike."
+                )
+    return None if first is None or any(asked is None for _, asked in said) else first[1]
 
 
 def _read(folder: Path) -> tuple[Factors, dict[str, Any]]:

@@ -42,7 +42,12 @@ def test_an_unknown_bundle_names_those_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "named"), [("{", "not JSON"), ('{"name": "x", "version": 0, "base": "y"}', "version")]
+    ("content", "named"),
+    [
+        ("{", "not JSON"),
+        ('{"name": "x", "version": 0, "base": "y"}', "version"),
+        ('{"name": "x", "version": 1, "base": "y", "gains": {"E": 1, "S": 0.5}}', "gains: .*C, I missing"),
+    ],
 )
 def test_a_broken_manifest_names_its_fault(content: str, named: str, tmp_path: Path) -> None:
     (tmp_path / "bundle.json").write_text(content)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from csrm.errors import InputError, TrainingError
+from csrm.prompt import PromptLimits, PromptTemplate
+from csrm.training.asked import Asked, asked_of
 from csrm.training.averaging import CONFIG, WEIGHTS, average
 
 
@@ -63,6 +66,48 @@ def test_bad_adapters_are_named(tmp_path: Path) -> None:
     assert not (tmp_path / "mean").exists()
     with pytest.raises(InputError, match="exists already"):
         average({tmp_path / "a": 1.0}, tmp_path / "a", rank=2)
+
+
+def say(folder: Path, **changed: Any) -> Asked:
+    """Write what an adapter was asked, with some of it changed."""
+    prompt = PromptTemplate(suffix="\nSo:")
+    usual = {
+        "name": folder.name,
+        "version": 4,
+        "base": "hub/base",
+        "prompt": prompt,
+        "limits": PromptLimits(),
+    }
+    asked = Asked.model_validate(usual | changed)
+    asked.write(folder)
+    return asked
+
+
+def test_a_mean_is_asked_as_its_parents_were(tmp_path: Path) -> None:
+    a, b, silent = (tmp_path / name for name in ("a", "b", "silent"))
+    for seed, folder in enumerate((a, b, silent)):
+        write(folder, 2, 4, seed)
+    said = say(a)
+    say(b, version=1)
+    average({a: 0.5, b: 0.5}, tmp_path / "mean", rank=4)
+    assert asked_of(tmp_path / "mean") == said
+    average({a: 0.5, silent: 0.5}, tmp_path / "half-said", rank=4)
+    assert asked_of(tmp_path / "half-said") is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "other"),
+    [("base", "hub/other"), ("prompt", PromptTemplate()), ("limits", PromptLimits(product_tokens=24))],
+)
+def test_adapters_that_were_asked_otherwise_are_refused(setting: str, other: object, tmp_path: Path) -> None:
+    a, silent, b = (tmp_path / name for name in ("a", "silent", "b"))
+    for seed, folder in enumerate((a, silent, b)):
+        write(folder, 2, 4, seed)
+    say(a)
+    say(b, **{setting: other})
+    with pytest.raises(InputError, match=f"b was trained with another {setting} than .*a "):
+        average({a: 0.4, silent: 0.2, b: 0.4}, tmp_path / "mean", rank=4)
+    assert not (tmp_path / "mean").exists()
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
