@@ -47,7 +47,11 @@ def _how(result: dict[str, Any]) -> list[str]:
     told = f"knowledge {result['knowledge']}"
     if result["all_layers"] is None:
         return [told]
-    return [told, f"level {result['level']} ({result['all_layers']:.0%} through all layers)"]
+    return [
+        told,
+        f"level {result['level']} ({result['all_layers']:.0%} through all layers)",
+        result["precision"],
+    ]
 
 
 def difference_table(result: dict[str, Any]) -> Table:

@@ -97,7 +97,7 @@ class RelevanceModel:
         Args:
             bundle: ``default``, the name of a shipped bundle, or a folder.
             base: other base weights than the bundle names: a folder or a hub id of the same model.
-            precision: ``auto`` (measured at start), ``fp32`` or ``bf16``.
+            precision: ``auto`` (measured at start), ``fp32``, ``bf16`` or ``int8``.
             threads: CPU threads of a judgment; torch's own choice where null.
             cache_mb: megabytes for grades of products that were judged before; 0 judges everything anew.
 
@@ -109,8 +109,8 @@ class RelevanceModel:
             InputError: an unknown precision.
         """
         found = load_bundle(bundle)
-        if precision not in ("auto", "fp32", "bf16"):
-            raise InputError(f"Unknown precision {precision}: choose auto, fp32 or bf16.")
+        if precision not in ("auto", "fp32", "bf16", "int8"):
+            raise InputError(f"Unknown precision {precision}: choose auto, fp32, bf16 or int8.")
         try:
             import torch
 

@@ -16,7 +16,7 @@ from csrm.wire import Level
 from csrm_serve.shared_cache import check_url
 from csrm_serve.shares import check_shares
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]
 """Those of `csrm.scoring.load`, which takes torch to import; a test compares the two."""
 
 
@@ -50,7 +50,8 @@ class ServeSettings(BaseModel):
     )
     precision: Precision = Field(
         default="auto",
-        description="Number format of the weights: fp32, bf16, or auto, which measures at start.",
+        description="Number format of the weights: fp32, bf16, int8 (CPUs with AVX-512 VNNI), or auto, which "
+        "measures at start and takes fp32 or bf16.",
     )
     level: Level | None = Field(
         default=None,

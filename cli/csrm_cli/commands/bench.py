@@ -54,6 +54,13 @@ def scoring(
     quick: Annotated[
         bool, typer.Option("--quick", help="About two minutes: fewer cells, the faster precision only.")
     ] = False,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Number format to measure: fp32, bf16 or int8; may be given several times. fp32 and bf16 if not "
+            "given, or with --quick the faster of them.",
+        ),
+    ] = None,
     products: Annotated[
         list[int] | None, typer.Option(help="Products a query; may be given several times.", min=1)
     ] = None,
@@ -119,6 +126,7 @@ def scoring(
         seconds=seconds_per_cell or plan.seconds,
         cell_limit_s=longest_cell or plan.cell_limit_s,
         minutes=minutes or plan.minutes,
+        precisions=list(dict.fromkeys(precision)) if precision else plan.precisions,
         products=products or plan.products,
         concurrency=sorted({1, *concurrency}) if concurrency else plan.concurrency,  # one alone is advised by
     )
@@ -185,7 +193,10 @@ def _free_port() -> int:
 def _show(console: Console, machine: dict[str, Any], found: Results) -> None:
     from rich.table import Table
 
-    peaks = ", ".join(f"{peak:,.0f} GFLOP/s in {name}" for name, peak in machine["peak_gflops"].items())
+    peaks = ", ".join(
+        f"{peak:,.0f} {'GOP/s' if name == 'int8' else 'GFLOP/s'} in {name}"
+        for name, peak in machine["peak_gflops"].items()
+    )
     table = Table(
         "scorer", "precision", "products", "at once", "products/s", "p50 ms", "p99 ms", "% of peak", "Kendall",
         title=f"{machine['device']}, {machine['threads']} threads, {peaks}",

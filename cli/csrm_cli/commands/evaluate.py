@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from csrm.wire import Level
+from csrm_serve.settings import Precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +46,12 @@ def evaluate(
             help="How deep the bundle judges, for a bundle with an early exit; what it is set --against judges at full."
         ),
     ] = "full",
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="Number format of the model's weights, as in csrm serve; what it is set --against takes auto."
+        ),
+    ] = "auto",
     json_out: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
@@ -67,7 +74,10 @@ def evaluate(
         raise InputError(f"--json {json_out}: the folder {json_out.parent} does not exist.")
     files = read_files(data)
     rows = [row for part in files.values() for row in part]
-    one = _scored(load_scorer(scorer or bundle, bundle=bundle, knowledge=knowledge, level=level), rows)
+    one = _scored(
+        load_scorer(scorer or bundle, bundle=bundle, knowledge=knowledge, level=level, precision=precision),
+        rows,
+    )
     other = None
     if against is not None:
         other = _scored(load_scorer(against, bundle=bundle, knowledge=knowledge), rows)

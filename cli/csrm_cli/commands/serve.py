@@ -71,7 +71,10 @@ def serve(
         ),
     ] = None,
     precision: Annotated[
-        Precision, typer.Option(help="Number format of the weights; auto measures at start.")
+        Precision,
+        typer.Option(
+            help="Number format of the weights; auto measures at start, and never takes int8 (AVX-512 VNNI)."
+        ),
     ] = "auto",
     level: Annotated[
         Level | None,

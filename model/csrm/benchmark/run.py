@@ -23,7 +23,7 @@ from csrm.benchmark.agreement import Scores, kendall, readings
 from csrm.benchmark.duration import longest_s
 from csrm.benchmark.machine import cores
 from csrm.benchmark.measuring import grid, measure
-from csrm.benchmark.peak import peak_gflops
+from csrm.benchmark.peak import DTYPES, peak_gflops
 from csrm.benchmark.peers import PEERS
 from csrm.benchmark.plain import reference
 from csrm.benchmark.row import Row
@@ -31,9 +31,10 @@ from csrm.benchmark.scorers import LEVELS, Scorer, levels
 from csrm.benchmark.weights import Weights
 from csrm.benchmark.work import Work
 from csrm.benchmark.workload import Search, searches
-from csrm.errors import CsrmError
+from csrm.errors import CsrmError, InputError
 from csrm.model import RelevanceModel
-from csrm.scoring.load import fastest_dtype
+from csrm.scoring import integers
+from csrm.scoring.load import MAX_DIFFERENCE, fastest_dtype
 
 Say = Callable[[str], None]
 
@@ -45,12 +46,15 @@ class Plan:
     Args:
         products: products a query.
         concurrency: queries at once.
-        precisions: ``fp32``, ``bf16``.
+        precisions: ``fp32``, ``bf16``, ``int8``; what others run is measured in the first two.
         peers: whether what a user would run instead is measured too.
         seconds: of a cell; every caller asks at least once, and what has begun is waited for.
         cell_limit_s: a cell that would take longer, with one query a caller, is left out.
         minutes: after which no further cell is begun.
         compared: searches, and products of each, whose order is compared.
+
+    Raises:
+        InputError: there is no such precision.
     """
 
     products: Sequence[int] = (10, 100, 1_000)
@@ -61,6 +65,11 @@ class Plan:
     cell_limit_s: float = 60.0
     minutes: float = 60.0
     compared: tuple[int, int] = (4, 50)
+
+    def __post_init__(self) -> None:
+        for precision in self.precisions:
+            if precision not in MAX_DIFFERENCE:
+                raise InputError(f"Unknown precision {precision}: choose fp32, bf16 or int8.")
 
     def on(self, device: str) -> Plan:
         """The same in the one precision that multiplies faster there."""
@@ -129,7 +138,13 @@ class Benchmark:
         self.results = Results()
 
     def run(self) -> Results:
-        """Measure everything of the plan, peak and agreement first."""
+        """Measure everything of the plan, peak and agreement first.
+
+        Raises:
+            InputError: int8 is in the plan and cannot run here, or our engine runs in none of the precisions.
+        """
+        if "int8" in self._plan.precisions and (lacking := integers.lacking(torch.device(self._device))):
+            raise InputError(f"precision: int8 cannot be measured here: {lacking}.")
         self._say(self._ahead())
         for precision in self._plan.precisions:
             self._say(f"The machine's peak in {precision}")
@@ -140,8 +155,10 @@ class Benchmark:
         logits = reference(self._weights, self._device, compared)
         for precision in self._plan.precisions:
             self._ours(precision, compared, logits)
+        if not self.results.rows:
+            raise InputError(f"precision: {'; '.join(one.reason for one in self.results.left_out)}.")
         if self._plan.peers:
-            for precision in self._plan.precisions:
+            for precision in self._shared_with_peers():
                 self._others(precision, compared, logits)
         return self.results
 
@@ -170,7 +187,9 @@ class Benchmark:
     def _ahead(self) -> str:
         """How long this will take."""
         plan, own = self._plan, len(LEVELS) if self._weights.bundle.manifest.exit else 1
-        scorers = len(plan.precisions) * (own + (len(PEERS) if plan.peers else 0))
+        scorers = len(plan.precisions) * own
+        if plan.peers:
+            scorers += len(self._shared_with_peers()) * len(PEERS)
         cells = list(grid(plan.products, plan.concurrency))
         each_s = longest_s(
             cells, seconds=plan.seconds, limit_s=plan.cell_limit_s, compared=math.prod(plan.compared)
@@ -181,9 +200,15 @@ class Benchmark:
             f"{plan.seconds:g} s or one query a caller; what would take more than {plan.cell_limit_s:g} s is left out"
         )
 
+    def _shared_with_peers(self) -> list[str]:
+        return [precision for precision in self._plan.precisions if precision in DTYPES]
+
     def _ours(self, precision: str, compared: Sequence[Search], logits: Sequence[Scores]) -> None:
         self._say(f"Loading {self._weights.bundle.name} in {precision}")
         model = load(self._weights, precision, self._threads)
+        if model.precision != precision:
+            self._leave_out("csrm", precision, model.warning or f"{model.precision} was taken")
+            return
         for scorer in levels(model, self._layers):
             self._measure(scorer, compared, logits)
 

@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A scorer's numbers of all rows, how fast they came, what it was told of the queries, and how deep it judged."""
+    """A scorer's numbers of all rows, how fast they came, what it was told of the queries, how deep it judged and in
+    which precision (null where it has no weights)."""
 
     name: str
     scores: Scores
     pairs_per_second: float
     knowledge: Told
     level: Level
+    precision: str | None
 
 
 def read_files(paths: Sequence[Path]) -> dict[Path, list[LabelledPair]]:
@@ -50,7 +52,7 @@ def scored(scorer: Scorer, rows: Sequence[LabelledPair], on_scored: OnScored) ->
     began = time.perf_counter()
     scores = scorer.score(rows, on_scored)
     speed = len(rows) / (time.perf_counter() - began)
-    return Scored(scorer.name, scores, speed, scorer.knowledge, scorer.level)
+    return Scored(scorer.name, scores, speed, scorer.knowledge, scorer.level, scorer.precision)
 
 
 def results(
@@ -64,11 +66,11 @@ def results(
         other: to set beside it.
 
     Returns:
-        ``{"scorer", "knowledge", "level", "all_layers", "pairs_per_second", "files": {stem: REPORT}, "locales":
-        {locale: REPORT}, "all": REPORT}``, where ``knowledge`` says what the scorer was told (``none``, ``bundle`` or
-        ``wrong``) and ``all_layers`` is the share of the rows that all layers judged, null where there are none. With
-        ``other`` also ``"against"``, the same of the other, and ``"differences"``, with what ``compare`` gives in the
-        place of each REPORT.
+        ``{"scorer", "knowledge", "level", "precision", "all_layers", "pairs_per_second", "files": {stem: REPORT},
+        "locales": {locale: REPORT}, "all": REPORT}``, where ``knowledge`` says what the scorer was told (``none``,
+        ``bundle`` or ``wrong``), ``precision`` is null where there are no weights, and ``all_layers`` is the share of
+        the rows that all layers judged, null where there are none. With ``other`` also ``"against"``, the same of the
+        other, and ``"differences"``, with what ``compare`` gives in the place of each REPORT.
     """
     found = _reports(files, one)
     if other is None:
@@ -97,6 +99,7 @@ def _reports(files: Mapping[Path, Sequence[LabelledPair]], one: Scored) -> dict[
         "scorer": one.name,
         "knowledge": one.knowledge,
         "level": one.level,
+        "precision": one.precision,
         "all_layers": None if by_all is None else round(float(by_all.mean()), 4),
         "pairs_per_second": round(one.pairs_per_second, 1),
         **found,

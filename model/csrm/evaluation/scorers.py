@@ -55,12 +55,16 @@ Told = Literal["none", "bundle", "wrong"]
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """What scores rows, by the name that a table shows, what it is told of their queries, and how deep it judges."""
+    """What scores rows, by the name that a table shows, what it is told of their queries, and how deep it judges.
+
+    ``precision`` is that of the weights; null where there are none.
+    """
 
     name: str
     score: Callable[[Sequence[LabelledPair], OnScored], Scores]
     knowledge: Told = "none"
     level: Level = "full"
+    precision: str | None = None
 
 
 def load_scorer(
@@ -69,6 +73,7 @@ def load_scorer(
     bundle: str | Path = DEFAULT_BUNDLE,
     knowledge: Told = "bundle",
     level: Level = "full",
+    precision: str = "auto",
 ) -> Scorer:
     """Load a scorer.
 
@@ -79,10 +84,11 @@ def load_scorer(
         bundle: of ``zero-shot``.
         knowledge: what a model is told of each query; ``bundle`` is as in serving.
         level: how deep a bundle judges.
+        precision: of a language model, as for ``RelevanceModel.load``.
 
     Raises:
-        InputError: nothing goes by that name, a bundle without knowledge is to be told wrong things, or the level needs
-            an early exit that is not there.
+        InputError: nothing goes by that name, a bundle without knowledge is to be told wrong things, the level needs an
+            early exit that is not there, or the precision is unknown or for what has no weights to put into it.
         BundleError: the bundle is wrong, or the model's yes and no are not one token each.
         BaseModelError: weights cannot be had or read.
         KnowledgeError: the bundle's knowledge is broken.
@@ -90,6 +96,8 @@ def load_scorer(
     """
     if not _is_bundle(what):
         need_level(what, level)
+    if what in ("overlap", "embedding") and precision != "auto":
+        raise InputError(f"precision: {what} is no language model: leave precision out.")
     if what == "overlap":
         return Scorer(what, lambda rows, on_scored: Scores.of_similarity(_overlap(rows)))
     if what == "embedding":
@@ -109,15 +117,15 @@ def load_scorer(
             limits=old.limits,
             gains=old.gains,
         )
-        return _of_model(f"zero-shot ({old.base})", _without_adapter(bare), shown, knowledge)
+        return _of_model(f"zero-shot ({old.base})", _without_adapter(bare, precision), shown, knowledge)
     if _is_bundle(what):
-        model = RelevanceModel.load(what)
+        model = RelevanceModel.load(what, precision=precision)
         need_level(model.name, level, model.level(level))
         return _of_model(model.name, model, model.bundle, knowledge, thresholds=True, level=level)
     if _may_be_model(what):
         manifest = Manifest(name="reranker", version=1, base=what, prompt=YES_NO, limits=YES_NO_LIMITS)
         try:
-            return _of_model(what, _without_adapter(manifest))
+            return _of_model(what, _without_adapter(manifest, precision))
         except BundleError as error:
             raise BundleError(f"{what} is no yes/no reranker. {error}") from error
     raise InputError(
@@ -138,10 +146,10 @@ def _may_be_model(what: str) -> bool:
     return what.count("/") == 1 and not what.startswith((".", "/", "~")) and not what.endswith("/")
 
 
-def _without_adapter(manifest: Manifest) -> RelevanceModel:
+def _without_adapter(manifest: Manifest, precision: str) -> RelevanceModel:
     with tempfile.TemporaryDirectory(prefix="csrm-scorer-") as folder:
         (Path(folder) / MANIFEST_FILE).write_text(manifest.model_dump_json(), encoding="utf-8")
-        return RelevanceModel.load(folder)
+        return RelevanceModel.load(folder, precision=precision)
 
 
 def _of_model(
@@ -168,7 +176,7 @@ def _of_model(
         scores = scores_at(model, rows, ask, level, on_scored)
         return scores if thresholds else replace(scores, thresholds=None)
 
-    return Scorer(name, score, told if knowledge else "none", level)
+    return Scorer(name, score, told if knowledge else "none", level, model.precision)
 
 
 def _overlap(rows: Sequence[LabelledPair]) -> Floats:

@@ -93,7 +93,8 @@ def lacking(device: torch.device) -> str | None:
         return "8-bit integers run on a CPU, not on a GPU"
     if not torch.cpu._is_vnni_supported():
         return "this CPU has no AVX-512 VNNI, without which products of 8-bit integers are slow or overflow"
-    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qlinear_pointwise")):
+    onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not (onednn and hasattr(torch.ops.onednn, "qlinear_pointwise")):
         return "this build of torch has no oneDNN, whose products of 8-bit integers are used"
     return None
 

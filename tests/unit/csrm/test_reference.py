@@ -17,6 +17,9 @@ from csrm.bundle import MANIFEST_FILE
 from csrm.errors import BundleError
 from csrm.model import RelevanceModel
 from csrm.reference import QUERIES, reference_rows
+from csrm.scoring import integers
+
+PRECISIONS = ["fp32", "bf16"] + ([] if integers.lacking(torch.device("cpu")) else ["int8"])
 
 
 def save_exit(folder: Path, seed: int) -> None:
@@ -50,7 +53,7 @@ def bundle(tmp_path: Path, base: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_bundle_that_grades_as_it_did_is_loaded(bundle: Path, precision: str) -> None:
     model = RelevanceModel.load(bundle, precision=precision, cache_mb=1)
     rows = model.bundle.manifest.reference
@@ -94,7 +97,7 @@ def other_exit(bundle: Path, base: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [shuffled_tokenizer, other_base, other_adapter, other_exit])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_bundle_that_grades_otherwise_is_refused(
     bundle: Path, base: Path, change: Callable[[Path, Path], None], precision: str
 ) -> None:

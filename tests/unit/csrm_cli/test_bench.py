@@ -38,6 +38,8 @@ def test_it_writes_the_table_and_recommends_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--precision", "int4"], "Unknown precision int4: choose fp32, bf16 or int8"),
+        (["--shape", "tiny", "--precision", "int8", "--minutes", "0.1"], "only the lean pass knows int8"),
         (["--shape", "huge"], "choose one of qwen3-0.6b"),
         (["--longest-cell", "0"], "--longest-cell"),
         (["--device", "tpu"], "choose auto, cpu or cuda"),

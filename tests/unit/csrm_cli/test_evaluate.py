@@ -59,6 +59,7 @@ def test_a_report_of_files_locales_and_all(files: list[Path], tmp_path: Path) ->
     assert result["scorer"] == "overlap"
     assert result["knowledge"] == result["against"]["knowledge"] == "none"  # letters need none
     assert (result["level"], result["all_layers"]) == ("full", None)  # nor have they layers
+    assert result["precision"] is None  # nor weights
     assert result["pairs_per_second"] > 0
     assert result["against"]["all"]["n"] == 22
     assert result["differences"]["all"]["auc_es"]["difference"]["ci95"] is not None

@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Gemma3TextConfig
 
 from csrm.benchmark.machine import chosen_device, cores, describe
 from csrm.benchmark.peers import PEERS
@@ -20,7 +20,9 @@ from csrm.benchmark.weights import SHAPES, Weights, of_shape
 from csrm.benchmark.work import Work
 from csrm.benchmark.workload import searches
 from csrm.errors import InputError
+from csrm.scoring import integers
 
+CPU = torch.device("cpu")
 PLAN = Plan(
     products=(5, 20),
     concurrency=(1, 2),
@@ -89,6 +91,33 @@ def test_what_would_take_too_long_is_left_out_and_said_to_be(weights: Weights) -
     assert [row.scorer for row in late.rows] == ["csrm-full"]  # the first cell is always worth it
     assert late.left_out[0].reason == "500 products, 1 at once: the time was over"
     assert {one.scorer for one in late.left_out} == {"csrm-full", *PEERS}
+
+
+def tiny_gemma3() -> Gemma3TextConfig:
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "head_dim": 16}
+    return Gemma3TextConfig(vocab_size=8_192, num_attention_heads=4, num_key_value_heads=1, **sizes)
+
+
+@pytest.mark.skipif(integers.lacking(CPU) is not None, reason="needs a CPU with AVX-512 VNNI")
+def test_integers_are_measured_against_the_peak_of_integers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SHAPES, "tiny-gemma3", tiny_gemma3)
+    plan = replace(PLAN, products=(5,), concurrency=(1,), precisions=("int8",), compared=(1, 10))
+    found = Benchmark(of_shape("tiny-gemma3", tmp_path), plan, device="cpu", threads=1).run()
+    (row,) = found.rows  # no peer runs in integers
+    assert (row.scorer, row.precision) == ("csrm-full", "int8")
+    assert found.peak_gflops.keys() == {"int8"} and found.left_out == []
+    assert 0 < row.percent_of_peak < 100 and row.kendall_vs_fp32 > 0.5
+
+
+def test_integers_that_cannot_run_are_refused(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(PLAN, precisions=("int8",))
+    with pytest.raises(InputError, match=r"precision: int8 cannot be measured here: .*GPU"):
+        Benchmark(weights, plan, device="cuda").run()
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    with pytest.raises(InputError, match=r"precision: int8 cannot be measured here: .*VNNI"):
+        Benchmark(weights, plan, device="cpu", threads=1).run()
 
 
 def test_the_work_is_what_torch_counts(weights: Weights) -> None:

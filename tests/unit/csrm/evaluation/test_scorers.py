@@ -97,6 +97,17 @@ def test_a_level_without_an_early_exit_is_refused(bundle: Path) -> None:
             load_scorer(what, bundle=bundle, level="fast")
 
 
+def test_a_precision_is_that_of_the_model_and_for_models_only(bundle: Path) -> None:
+    assert load_scorer(str(bundle), precision="fp32").precision == "fp32"
+    assert load_scorer("zero-shot", bundle=bundle, precision="bf16").precision == "bf16"
+    assert load_scorer("overlap").precision is None
+    for what in ("overlap", "embedding"):
+        with pytest.raises(InputError, match=f"precision: {what} is no language model"):
+            load_scorer(what, precision="bf16")
+    with pytest.raises(InputError, match="Unknown precision int4"):
+        load_scorer(str(bundle), precision="int4")
+
+
 @pytest.mark.parametrize("what", ["overlap", "embedding"])
 def test_what_is_alike_scores_higher_in_any_script(what: str) -> None:
     found = scores(what)

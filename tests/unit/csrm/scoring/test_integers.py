@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kendalltau
 from transformers import AutoModelForCausalLM
 
+from csrm.benchmark.workload import searches
+from csrm.model import RelevanceModel
 from csrm.scoring import gemma3, integers
 from csrm.scoring.engine import NotFiniteError, softmax
 from csrm.scoring.lean import IntegerGemma3Engine, LeanGemma3Engine
@@ -113,3 +116,15 @@ def test_what_is_lacking_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "oneDNN" in str(integers.lacking(CPU))
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
     assert "VNNI" in str(integers.lacking(CPU))
+
+
+@needs_vnni
+def test_the_shipped_bundle_orders_as_in_fp32() -> None:
+    exact, whole = RelevanceModel.load(precision="fp32"), RelevanceModel.load(precision="int8")
+    assert (whole.precision, whole.warning) == ("int8", None)
+    search = next(iter(searches(48)))
+    scores = [
+        model.grade(search.query, search.products, locale=search.locale)[:, :2].sum(axis=1)
+        for model in (exact, whole)
+    ]
+    assert kendalltau(*scores).statistic >= 0.93

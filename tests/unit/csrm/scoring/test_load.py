@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from csrm.prompt import PromptLimits, PromptTemplate
-from csrm.scoring import lean, load
+from csrm.scoring import integers, lean, load
 from csrm.scoring.base import base_digest
 from csrm.scoring.load import Loaded, load_engine
 from csrm.scoring.walk import label_logits
@@ -37,7 +37,15 @@ def plain(base: Path, found: Loaded, products: list[str]) -> np.ndarray:
     return torch.stack(rows)[:, list(found.encoder.label_ids)].numpy()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+int8 = pytest.param(
+    "int8",
+    marks=pytest.mark.skipif(
+        integers.lacking(torch.device("cpu")) is not None, reason="needs a CPU with AVX-512 VNNI"
+    ),
+)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", int8])
 def test_a_lean_pass_that_agrees_is_taken(precision: str, tiny_bases: dict[str, Path]) -> None:
     found = loaded(tiny_bases["gemma3"], precision)
     assert (found.engine.name, found.precision, found.warning) == ("lean-gemma3", precision, None)
@@ -78,6 +86,49 @@ def test_a_lean_pass_that_differs_in_bf16_only_is_taken_in_fp32(
     found = loaded(tiny_bases["gemma3"], "bf16")
     assert (found.engine.name, found.precision) == ("lean-gemma3", "fp32")
     assert found.warning and "lean-gemma3 in fp32 is used" in found.warning
+
+
+@pytest.mark.parametrize("precision", [int8])
+def test_integers_that_differ_are_left_for_what_auto_takes(
+    precision: str, tiny_bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rounding that loses the sign of what it rounds."""
+    right = integers.rounded
+    monkeypatch.setattr(integers, "rounded", lambda x: right(x.abs()))
+    monkeypatch.setitem(load.MAX_DIFFERENCE, "int8", 1e-4)  # the tiny model's answers hardly differ
+    found = loaded(tiny_bases["gemma3"], precision)
+    assert found.engine.name == "lean-gemma3"
+    assert found.precision == loaded(tiny_bases["gemma3"], "auto").precision
+    assert found.warning and "the lean pass in int8 differs by" in found.warning
+
+
+def test_auto_never_takes_int8(tiny_bases: dict[str, Path]) -> None:
+    assert loaded(tiny_bases["gemma3"], "auto").precision in ("fp32", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("kind", "vnni", "engine", "said"),
+    [
+        ("gemma3", False, "lean-gemma3", "this CPU has no AVX-512 VNNI"),
+        ("llama", True, "transformers", "only the lean pass knows int8"),
+    ],
+)
+def test_int8_that_cannot_run_is_what_auto_takes_with_a_warning(
+    kind: str,
+    vnni: bool,
+    engine: str,
+    said: str,
+    tiny_bases: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not vnni:
+        monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    elif lacking := integers.lacking(torch.device("cpu")):
+        pytest.skip(lacking)
+    monkeypatch.setattr(load, "fastest_dtype", lambda device: torch.bfloat16)
+    found = loaded(tiny_bases[kind], "int8")
+    assert (found.engine.name, found.precision) == (engine, "bf16")
+    assert found.warning and said in found.warning and f"{engine} in bf16 is used" in found.warning
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3"])
