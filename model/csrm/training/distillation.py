@@ -2,8 +2,9 @@
 
 Round after round (CSRM-LLM, arXiv 2509.01566): K teachers, each trained on all folds but one, grade the fold they
 did not see; those grades are mixed with the given labels, and the next round's teachers learn from the mix. Folds
-are cut by query, a rewritten query together with the one it comes from. A clean dev set says when to stop. Knows
-folds, rounds and labels; knows no file of rows and no bundle.
+are cut by query, a rewritten query together with the one it comes from. A clean dev set says when to stop: teachers
+that do no better on it than the round's before were taught by labels no better than those before. Knows folds, rounds
+and labels; knows no file of rows and no bundle.
 """
 
 from __future__ import annotations
@@ -73,7 +74,12 @@ def refined(
     worker: tuple[int, int] = (0, 1),
     on_step: Callable[[Progress], None] | None = None,
 ) -> list[Lesson]:
-    """The lessons with the labels of the best round.
+    """The lessons with the labels that taught best.
+
+    A round's teachers learn from the labels of the round before, the first round's from the given ones, so their figure
+    on dev judges those. Where a round's teachers do no better than the round's before, the labels that taught them are
+    given up for those that taught the others: after round 2 for the given ones. The last round's labels have taught
+    nobody and are taken on trust; with one round nothing is compared.
 
     Args:
         trainer: is reset for each teacher.
@@ -88,8 +94,8 @@ def refined(
     folds = folds_of([row for lesson in lessons for row in lesson.rows], settings.folds)
     given = np.array([e.target for lesson in lessons for e in lesson.examples], dtype=np.float32)
     rows = [row for lesson in lessons for row in lesson.rows]
-    best: tuple[float, list[Lesson]] | None = None
-    current = list(lessons)
+    before = current = list(lessons)
+    reached: float | None = None
     for number in range(1, settings.rounds + 1):
         folder = run / f"round-{number}"
         found = np.empty_like(given)
@@ -112,12 +118,13 @@ def refined(
             with record.writing(folder):
                 _report(rows, given, found, auc, folder)
         log.info("round %d: the teachers' mean has a dev ROC-AUC of %.4f", number, auc)
-        if best is not None and auc <= best[0]:
-            break
-        current = _relabelled(lessons, targets)
-        best = (auc, current)
-    assert best is not None  # settings.rounds is at least 1
-    return best[1]
+        if reached is not None and auc <= reached:
+            labels = f"those of round {number - 2}" if number > 2 else "the given ones"
+            log.info("the labels of round %d taught no better: %s stay", number - 1, labels)
+            return before
+        reached = auc
+        before, current = current, _relabelled(lessons, targets)
+    return current
 
 
 def mixed(given: NDArray[np.float32], found: NDArray[np.float32], weight: float) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from csrm.training.data import TrainingRow
-from csrm.training.distillation import folds_of, mixed
-from csrm.training.recipe import Recipe
+from csrm.training.distillation import Lesson, folds_of, mixed, refined
+from csrm.training.recipe import DistillationSettings, Recipe, Stage
+from csrm.training.relevance import Example
 from csrm.training.run import train
-from csrm.training.trainer import Progress
+from csrm.training.trainer import Dev, Progress, Trainer
 
 GRADE_OF = {"red case": "E", "blue case": "S", "case glue": "C", "garden gnome": "I"}
 
@@ -45,6 +47,56 @@ def test_labels_and_teachers_are_mixed() -> None:
     assert targets[1] == pytest.approx([0.5, 0, 0.5, 0])  # one of several: the teachers' word among them
     assert targets[2] == pytest.approx(found[2])  # no label: the teachers' word
     assert targets.sum(axis=1) == pytest.approx([1, 1, 1])
+
+
+TAUGHT = (0.1, 0.7, 0.2, 0)
+"""What the teachers say of every row; how well they do on dev is written apart."""
+
+
+def write_rounds(run: Path, rows: list[TrainingRow], places: list[int]) -> None:
+    """Two teachers a round, whose mean puts the one irrelevant dev row at a place among six: the higher the better."""
+    folds = folds_of(rows, 2)
+    for number, place in enumerate(places, 1):
+        on_dev = np.zeros((6, 4), dtype=np.float32)
+        on_dev[:5, 0] = [0.1, 0.3, 0.5, 0.7, 0.9]
+        on_dev[5, 0] = 1 - place / 5
+        on_dev[:, 3] = 1 - on_dev[:, 0]
+        for fold in range(2):
+            folder = run / f"round-{number}/teacher-{fold + 1}"
+            folder.mkdir(parents=True)
+            said = np.array([TAUGHT] * int((folds == fold).sum()), dtype=np.float32) ** number
+            np.savez(folder / "grades.npz", unseen=said / said.sum(axis=1, keepdims=True), dev=on_dev)
+
+
+@pytest.mark.parametrize(
+    ("places", "taken"),
+    [
+        ([3], 1),  # nothing to compare with
+        ([3, 4], 2),
+        ([3, 3], 0),  # what round 1 found taught no better than the given labels
+        ([3, 2], 0),
+        ([1, 3, 2], 1),
+        ([1, 3, 4], 3),
+    ],
+)
+def test_labels_are_judged_by_those_they_taught(places: list[int], taken: int, tmp_path: Path) -> None:
+    rows = [row(f"query {i}") for i in range(8)]
+    examples = [Example(ids=[i], target=(1, 0, 0, 0)) for i in range(8)]
+    stage = Stage.model_validate({"name": "only", "sources": [{"path": "rows"}]})
+    dev = Dev(examples[:6], np.array([True] * 5 + [False]))
+    write_rounds(tmp_path, rows, places)
+    nobody = cast(Trainer, None)  # all teachers are trained already
+    found = refined(
+        nobody,
+        [Lesson(stage, rows, examples, [])],
+        DistillationSettings(folds=2, rounds=len(places), weight=0.5),
+        dev,
+        tmp_path,
+    )
+    taught = np.array(TAUGHT) ** taken
+    wanted = [1, 0, 0, 0] if taken == 0 else 0.5 * np.array([1, 0, 0, 0]) + 0.5 * taught / taught.sum()
+    for example in found[0].examples:
+        assert example.target == pytest.approx(wanted, abs=1e-6)
 
 
 @pytest.fixture
