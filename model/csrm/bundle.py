@@ -4,7 +4,7 @@
     adapter/             LoRA adapter as peft writes it (optional)
     exit.safetensors     head of the early exit: norm (hidden,) and rows (4, hidden) for E, S, C, I (optional)
     knowledge/           knowledge snapshot (optional)
-    MODEL_CARD.md        data, licences, figures, limits
+    MODEL_CARD.md        data, licences, figures, limits; csrm calibrate writes one of its fit
 
 Knows files; loads no weights. Any causal-LM reranker with yes/no answers is a bundle of one file.
 """
@@ -29,6 +29,7 @@ from csrm.prompt import GRADES, PromptLimits, PromptTemplate
 DEFAULT_BUNDLE = "default"
 MANIFEST_FILE = "bundle.json"
 EXIT_FILE = "exit.safetensors"
+CARD_FILE = "MODEL_CARD.md"
 _SHIPPED_DEFAULT = "csrm-gemma3-270m"
 
 

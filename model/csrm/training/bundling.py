@@ -1,5 +1,5 @@
 """From an adapter and clean rows to a bundle: calibration, threshold, the early exit's rule, reference rows,
-manifest.
+manifest, model card.
 
 Knows how a bundle is put together; knows no training loop.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from csrm.bundle import EXIT_FILE, MANIFEST_FILE, Bundle, EarlyExit, Manifest, load_bundle
+from csrm.bundle import CARD_FILE, EXIT_FILE, MANIFEST_FILE, Bundle, EarlyExit, Manifest, load_bundle
 from csrm.errors import BundleError, InputError
 from csrm.evaluation.calibrating import CalibrationFit, calibrate_rows
 from csrm.evaluation.cascading import CascadeFit, fit_cascade
@@ -21,6 +21,7 @@ from csrm.evaluation.grading import bundle_knowledge, grade_rows
 from csrm.model import RelevanceModel
 from csrm.reference import reference_rows
 from csrm.training.asked import manifest_for
+from csrm.training.card import card
 from csrm.training.data import read_pairs
 
 
@@ -40,7 +41,8 @@ def calibrated_bundle(
     A locale with enough rows gets a threshold of its own; the others keep to the pooled one, whose promise holds
     for the mix of locales in the rows. An early exit gets a calibration and a threshold of its own, and the rule of
     who goes on (``csrm.cascade.fit_rule``). What the model says of a few products is written beside it, so that nobody
-    loads the bundle with other weights unawares (``csrm.reference``).
+    loads the bundle with other weights unawares (``csrm.reference``). The model card tells of this fit
+    (``csrm.training.card``); that of the old bundle stays with the old bundle, whose figures it has.
 
     Args:
         bundle: to start from: its knowledge and gains and, where ``adapter`` is null, all the rest.
@@ -59,13 +61,15 @@ def calibrated_bundle(
     """
     if out.exists():
         raise InputError(f"{out} exists already: choose a new folder.")
-    rows = [row for path in data for row in read_pairs(path)]
+    files = [(path, read_pairs(path)) for path in data]
+    rows = [row for _, part in files for row in part]
     old = load_bundle(bundle)
     start = old.manifest if adapter is None else manifest_for(adapter, old.manifest)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".bundle-", dir=out.parent))
     try:
         shutil.copytree(old.path, work, dirs_exist_ok=True)
+        (work / CARD_FILE).unlink(missing_ok=True)
         early_exit = start.exit
         if adapter is not None:
             early_exit = _put_adapter(adapter, work, early_exit)
@@ -105,6 +109,17 @@ def calibrated_bundle(
             }
         )
         (work / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        own = f"of {old.name}" if old.adapter_path else None
+        told = card(
+            manifest,
+            [(path.name, len(part)) for path, part in files],
+            fit,
+            cascade,
+            start=old.name,
+            adapter=own if adapter is None else f"of a training ({start.name}@{start.version})",
+            max_loss=max_loss,
+        )
+        (work / CARD_FILE).write_text(told, encoding="utf-8")
         work.rename(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)

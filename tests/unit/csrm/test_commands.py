@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ def start(tmp_path: Path, tiny_bases: dict[str, Path]) -> Path:
         "calibration": {"offset": 2.0},
     }
     (folder / "bundle.json").write_text(json.dumps(manifest))
+    (folder / "MODEL_CARD.md").write_text("The old one.")
     rows = [
         LabelledPair(query=f"cover {i // 30}", title=f"item {i * 7919}", label="E", locale="en")
         for i in range(600)
@@ -55,6 +57,15 @@ def test_a_calibrated_bundle_is_measured_to_keep_its_promise(start: Path, tmp_pa
     assert "tiny@2 · calibration error" in said
     assert "on queries left out" in said
     assert load_bundle(made).manifest.threshold < 1
+    assert (start / "MODEL_CARD.md").read_text() == "The old one."
+    card = (made / "MODEL_CARD.md").read_text()
+    assert card.startswith("# tiny, version 2\n")
+    assert "- `clean.jsonl`: 600\n" in card
+    assert "- adapter: none, the bare base\n" in card
+    lost, removed = re.findall(r"(\d+) of (?:\d+)", said)[:2]
+    threshold = load_bundle(made).manifest.threshold
+    assert re.search(rf"\| all \| {threshold:.4f} \| {lost} of \d+ \| \S+% \| {removed} of \d+ \|", card)
+    assert "## Levels" not in card
     shown = csrm(
         *("evaluate", "--bundle", made, "--data", clean, "--against", start),
         *("--json", tmp_path / "out.json", "--plots", tmp_path / "plots"),

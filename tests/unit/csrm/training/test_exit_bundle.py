@@ -76,6 +76,10 @@ def test_an_exit_is_fitted_beside_the_whole_model(start: Path, clean: Path, tmp_
     assert fitted is not None and fitted.layer == 2
     assert fitted.calibration != made.manifest.calibration
     assert 0 < fitted.threshold <= 1
+    card = (made.path / "MODEL_CARD.md").read_text()
+    assert "early exit is after 2 layers" in card
+    for level, found in levels.items():
+        assert f"| {level} | {found.all_layers:.0%} | {found.auc:.3f} | {found.lost:.1%} |" in card
     assert min(fitted.rule.below, fitted.rule.above) < EVERYTHING, "some need not go on"
     model = RelevanceModel.load(tmp_path / "made")
     products = [f"item {i}" for i in range(100)]
