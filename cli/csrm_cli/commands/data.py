@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -110,6 +111,38 @@ def ubi(
 
 
 @app.command()
+def split(
+    files: Annotated[list[Path], typer.Argument(help="Labelled rows (JSONL).")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for train.jsonl, dev.jsonl and test.jsonl; none may exist there.")
+    ],
+    dev: Annotated[float | None, typer.Option(help="Share of the rows for dev, e.g. 0.2.")] = None,
+    dev_rows: Annotated[int | None, typer.Option(help="Rows for dev, in place of a share.", min=1)] = None,
+    test: Annotated[float | None, typer.Option(help="Share of the rows for test. \\[no test.jsonl]")] = None,
+    test_rows: Annotated[int | None, typer.Option(help="Rows for test, likewise.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 20260917,
+) -> None:
+    """Cut rows by query, a rewritten or translated one with its origin, into train and dev, and test where wanted."""
+    from csrm.training.data import normalise
+    from csrm.training.splitting import split_files
+
+    held_out: dict[str, float] = {}
+    for name, share, count in (("dev", dev, dev_rows), ("test", test, test_rows)):
+        if share is not None and count is not None:
+            raise typer.BadParameter(f"give it or --{name}-rows.", param_hint=f"--{name}")
+        if share is not None and not 0 < share < 1:
+            raise typer.BadParameter(f"{share} is no share between 0 and 1.", param_hint=f"--{name}")
+        if (amount := share or count) is not None:
+            held_out[name] = amount
+    if "dev" not in held_out:
+        raise typer.BadParameter("give --dev SHARE or --dev-rows N.", param_hint="--dev")
+    for name, rows in split_files(files, out, held_out, seed=seed).items():
+        queries = len({normalise(row.query) for row in rows})
+        labels = Counter(f"{row.locale} {row.label}" for row in rows)
+        typer.echo(f"{out / name}.jsonl: {len(rows):,} rows of {queries:,} queries ({_counts(labels)})")
+
+
+@app.command()
 def validate(
     files: Annotated[list[Path] | None, typer.Argument(help="Labelled rows (JSONL).")] = None,
     train: Annotated[
@@ -133,7 +166,7 @@ def validate(
             typer.echo(file.unreadable)
     for file in found.files:
         wrong = len({fault.line for fault in file.faults})
-        labels = ", ".join(f"{said} {count:,}" for said, count in sorted(file.labels.items()))
+        labels = _counts(file.labels)
         typer.echo(
             f"{file.path}: {file.rows:,} good rows"
             + (f", {wrong:,} with faults" if wrong else "")
@@ -154,6 +187,11 @@ def validate(
         "rows contradict an earlier one",
         lambda row, first: f"{row} says {row.row.label}, {first} says {first.row.label}",
     )
+    _tell(
+        found.shared,
+        "held-out queries are trained on, with these or other titles",
+        lambda row, first: f"{row.row.query!r} of {row}, see {first}; csrm data split keeps queries apart",
+    )
     _tell(found.leaks, "held-out rows are trained on", lambda row, first: f"{row} is {first}")
     if not found.usable:
         raise typer.Exit(1)
@@ -164,11 +202,14 @@ def _tell(pairs: Sequence[tuple[Place, Place]], what: str, shown: Callable[[Plac
         typer.echo(f"{len(pairs):,} {what}, e.g. {shown(*pairs[0])}")
 
 
+def _counts(labels: Counter[str]) -> str:
+    return ", ".join(f"{said} {count:,}" for said, count in sorted(labels.items()))
+
+
 def _write(conversion: Conversion, out: Path) -> None:
     from csrm.sources.rows import write
 
     write(conversion, out)
-    labels = ", ".join(f"{said} {count:,}" for said, count in sorted(conversion.labels.items()))
-    typer.echo(f"{out}: {conversion.labels.total():,} rows ({labels})")
+    typer.echo(f"{out}: {conversion.labels.total():,} rows ({_counts(conversion.labels)})")
     for reason, count in conversion.left_out.items():
         typer.echo(f"left out {count:,}: {reason}")

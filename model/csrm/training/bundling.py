@@ -22,7 +22,7 @@ from csrm.model import RelevanceModel
 from csrm.reference import reference_rows
 from csrm.training.asked import manifest_for
 from csrm.training.card import card
-from csrm.training.data import read_pairs
+from csrm.training.data import read_pairs, refuse_one_kind
 
 
 def calibrated_bundle(
@@ -56,13 +56,14 @@ def calibrated_bundle(
         on_fit: called with what was fitted, once the bundle stands; of the cascade only where there is an exit.
 
     Raises:
-        InputError: ``out`` exists, a row is wrong, or all rows are of one class.
+        InputError: ``out`` exists, a row is wrong, or all rows are of one kind, which is told before any is graded.
         BundleError: the bundle or the adapter does not fit.
     """
     if out.exists():
         raise InputError(f"{out} exists already: choose a new folder.")
     files = [(path, read_pairs(path)) for path in data]
     rows = [row for _, part in files for row in part]
+    refuse_one_kind(", ".join(map(str, data)), rows)
     old = load_bundle(bundle)
     start = old.manifest if adapter is None else manifest_for(adapter, old.manifest)
     out.parent.mkdir(parents=True, exist_ok=True)

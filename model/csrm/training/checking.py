@@ -12,7 +12,7 @@ from pathlib import Path
 
 from csrm.errors import InputError
 from csrm.knowledge.jsonl import Fault
-from csrm.training.data import LabelledPair, TrainingRow, parse_lines
+from csrm.training.data import LabelledPair, TrainingRow, groups_of, normalise, parse_lines
 
 LONG_TEXT = 2_000
 """Characters of a query or title beyond which something went wrong: a model reads the first few hundred."""
@@ -70,10 +70,16 @@ class DataCheck:
     """The same query and title with a label that does not."""
     leaks: list[tuple[Place, Place]]
     """Held-out rows whose query and title are trained on."""
+    shared: list[tuple[Place, Place]]
+    """The first row of each held-out query that is trained on, itself or rewritten, with whatever title."""
 
     @property
     def usable(self) -> bool:
-        """Whether the files can be used as they are; duplicates and contradictions are noise that training takes."""
+        """Whether the files can be used as they are.
+
+        Duplicates and contradictions are noise that training takes; of shared queries the held-out rows only say too
+        much good.
+        """
         return not self.leaks and not any(
             file.faults or file.unreadable or file.empty or file.one_kind for file in self.files
         )
@@ -106,7 +112,20 @@ def check_data(
         sides.append(first)
     _, trained, held_out = sides
     leaks = [(place, trained[key]) for key, place in held_out.items() if key in trained]
-    return DataCheck(checks, duplicates, contradictions, leaks)
+    shared = _shared(list(trained.values()), list(held_out.values()))
+    return DataCheck(checks, duplicates, contradictions, leaks, shared)
+
+
+def _shared(trained: Sequence[Place], held_out: Sequence[Place]) -> list[tuple[Place, Place]]:
+    names = groups_of([place.row for place in (*trained, *held_out)])
+    first: dict[str, Place] = {}
+    for place, name in zip(trained, names, strict=False):
+        first.setdefault(name, place)
+    queries: dict[str, tuple[Place, Place]] = {}
+    for place, name in zip(held_out, names[len(trained) :], strict=True):
+        if name in first:
+            queries.setdefault(normalise(place.row.query), (place, first[name]))
+    return list(queries.values())
 
 
 def _read(path: Path, kind: type[LabelledPair]) -> tuple[FileCheck, list[Place]]:

@@ -40,6 +40,8 @@ class LabelledPair(BaseModel):
     label_by: str = "human"
     id: str | int | None = None
     """The row's; rows of several locales with one id are translations of one another."""
+    query_en: str | None = None
+    """The source market's query that this one was rewritten from: the two are never on different sides of a split."""
 
     @field_validator("id", mode="before")
     @classmethod
@@ -60,8 +62,6 @@ class TrainingRow(LabelledPair):
     """
 
     label: Annotated[str, StringConstraints(pattern=r"^[ESCI]{1,4}$")]  # type: ignore[assignment]
-    query_en: str | None = None
-    """The source market's query that this one was rewritten from: the two are never on different sides of a split."""
 
     @field_validator("label")
     @classmethod
@@ -151,7 +151,7 @@ def deduplicated(rows: Iterable[Row]) -> list[Row]:
     return list(seen.values())
 
 
-def origins_of(rows: Iterable[TrainingRow]) -> Callable[[str], str]:
+def origins_of(rows: Iterable[LabelledPair]) -> Callable[[str], str]:
     """What tells of a query, normalised, which query it was rewritten from: itself, where nobody said so."""
     known = {normalise(row.query): normalise(row.query_en) for row in rows if row.query_en}
 
@@ -160,6 +160,51 @@ def origins_of(rows: Iterable[TrainingRow]) -> Callable[[str], str]:
         return known.get(own, own)
 
     return origin
+
+
+def groups_of(rows: Sequence[LabelledPair], *, by_id: bool = False) -> list[str]:
+    """A name for each row, the same for all that belong on one side of a split.
+
+    These are the rows of a query in any writing, those of the query that it was rewritten from, and all that hang
+    together so.
+
+    Args:
+        rows: in any order; the names do not depend on it.
+        by_id: also bring translations together, the rows of several locales with one ``id``. Ids that repeat within a
+            locale do not name rows, and are not looked at.
+    """
+    above: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        above.setdefault(name, name)
+        while above[name] != name:
+            above[name] = name = above[above[name]]
+        return name
+
+    def join(one: str, other: str) -> None:
+        first, second = sorted((top(one), top(other)))
+        above[second] = first
+
+    ids = [(row.locale, row.id) for row in rows if row.id is not None]
+    by_id = by_id and len(set(ids)) == len(ids)
+    queries = [normalise(row.query) for row in rows]
+    for row, query in zip(rows, queries, strict=True):
+        if row.query_en:
+            join(query, normalise(row.query_en))
+        if by_id and row.id is not None:
+            join(query, f"\n{row.id!r}")  # no query has a line break
+    return [top(query) for query in queries]
+
+
+def refuse_one_kind(what: str, rows: Sequence[LabelledPair]) -> None:
+    """Make sure that there is something to tell apart.
+
+    Raises:
+        InputError: all rows are relevant, or all are irrelevant; the message names ``what``.
+    """
+    for kind, labels in (("relevant (E, S)", "ES"), ("irrelevant (C, I)", "CI")):
+        if rows and all(set(row.label) <= set(labels) for row in rows):
+            raise InputError(f"{what}: all rows are {kind}: a model of relevance needs both kinds.")
 
 
 def refuse_leaks(train: Iterable[LabelledPair], held_out: Iterable[LabelledPair]) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from csrm.errors import InputError, MissingExtraError
 from csrm.training import continuing
-from csrm.training.data import LabelledPair, TrainingRow, deduplicated, read_pairs, refuse_leaks
+from csrm.training.data import TrainingRow, deduplicated, read_pairs, refuse_leaks, refuse_one_kind
 from csrm.training.recipe import Recipe, Stage
 from csrm.training.starting import lora_of, start_of
 
@@ -81,8 +81,8 @@ def train(
     rows_of = [stage_rows(stage, data) for stage in recipe.stages]
     for rows in rows_of:
         refuse_leaks(rows, dev)
-    _refuse_one_kind("dev", dev)
-    _refuse_one_kind("stages", [row for rows in rows_of for row in rows])
+    refuse_one_kind("dev", dev)
+    refuse_one_kind("stages", [row for rows in rows_of for row in rows])
     start = start_of(recipe, data)
     trainer = Trainer(recipe, annotators=[row.label_by for rows in rows_of for row in rows], start=start)
     lessons = [
@@ -206,12 +206,6 @@ def under(data: Sequence[Path], path: Path) -> Path:
         if (folder / path).is_file():  # an absolute path is itself
             return folder / path
     raise InputError(f"The data file {path} is in none of {', '.join(map(str, data)) or 'no folders'}.")
-
-
-def _refuse_one_kind(what: str, rows: Sequence[LabelledPair]) -> None:
-    for kind, labels in (("relevant (E, S)", "ES"), ("irrelevant (C, I)", "CI")):
-        if rows and all(set(row.label) <= set(labels) for row in rows):
-            raise InputError(f"{what}: all rows are {kind}: a model of relevance needs both kinds.")
 
 
 def _environment() -> dict[str, str]:

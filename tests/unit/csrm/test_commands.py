@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from csrm.bundle import load_bundle
-from csrm.errors import InputError
+from csrm.errors import BaseModelError, InputError
 from csrm.evaluation.grading import grade_rows
 from csrm.model import RelevanceModel
 from csrm.training.data import LabelledPair
@@ -88,9 +88,17 @@ def test_too_few_rows_say_how_many_it_takes(start: Path, tmp_path: Path) -> None
     assert "Nothing will be removed: a promise of 2.0% takes at least 149 relevant rows" in said
 
 
-def test_rows_of_one_kind_leave_no_bundle(start: Path, tmp_path: Path) -> None:
-    one = LabelledPair(query="q", title="t", label="E", locale="en")
-    (tmp_path / "one.jsonl").write_text(one.model_dump_json() + "\n")
-    with pytest.raises(InputError, match="one kind"):
-        csrm("calibrate", tmp_path / "one.jsonl", "--bundle", start, "--out", tmp_path / "made")
+def test_rows_of_one_kind_are_told_before_the_model_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "start").mkdir()
+    manifest = {"name": "none", "version": 1, "base": str(tmp_path / "no-such-base")}
+    (tmp_path / "start/bundle.json").write_text(json.dumps(manifest))
+    files = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
+    for file in files:
+        file.write_text(LabelledPair(query="q", title="t", label="E", locale="en").model_dump_json() + "\n")
+    to = ("--bundle", tmp_path / "start", "--out", tmp_path / "made")
+    with pytest.raises(InputError, match=r"one\.jsonl, .*two\.jsonl: all rows are relevant \(E, S\)"):
+        csrm("calibrate", *files, *to)
     assert not (tmp_path / "made").exists()
+    files[1].write_text(files[1].read_text() + files[1].read_text().replace('"E"', '"I"'))
+    with pytest.raises(BaseModelError, match="no-such-base"):
+        csrm("calibrate", *files, *to)

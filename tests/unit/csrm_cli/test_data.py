@@ -137,6 +137,120 @@ def test_leaks_between_training_and_held_out_rows_are_found(tmp_path: Path) -> N
     code, said = csrm("validate", "--train", train, "--dev", dev)
     assert code == 1
     assert said[-1] == f"1 held-out rows are trained on, e.g. {dev}, line 1 is {train}, line 1"
-    clean = rows(tmp_path / "clean.jsonl", ("pan", "pan", "E"), ("pan", "gnome", "I"))
+    clean = rows(tmp_path / "clean.jsonl", ("pot", "pan", "E"), ("pot", "gnome", "I"))
     assert csrm("validate", "--train", train, "--dev", clean)[0] == 0
     assert csrm("validate")[0] == 2
+
+
+def test_held_out_queries_that_are_trained_on_with_other_titles_are_counted(tmp_path: Path) -> None:
+    train = rows(tmp_path / "train.jsonl", ("case", "red case", "E"), ("pan", "gnome", "I"))
+    train.write_text(
+        train.read_text()
+        + '{"query": "olla", "title": "t", "label": "I", "locale": "es", "query_en": "Pot"}\n'
+    )
+    dev = rows(
+        tmp_path / "dev.jsonl",
+        ("lid", "lid", "E"),
+        ("ＰＡＮ", "pan", "E"),
+        ("pan ", "lid", "I"),
+        ("pot", "pot", "E"),
+    )
+    code, said = csrm("validate", "--train", train, "--dev", dev)
+    assert code == 0, "noise in what is measured, and no reason to stop"
+    assert said[2:] == [
+        f"2 held-out queries are trained on, with these or other titles, e.g. 'ＰＡＮ' of {dev}, line 2, "
+        f"see {train}, line 2; csrm data split keeps queries apart"
+    ]
+
+
+def judged(folder: Path) -> Path:
+    """Twenty queries of four rows, each with a rewriting of four more; one of them has a row of several grades."""
+    folder.mkdir(exist_ok=True)
+    lines = []
+    for i in range(20):
+        for label in "ESCI":
+            own = {"title": f"{label} {i}", "label": label, "brand": "Hüller", "locale": "en"}
+            lines.append(own | {"query": f"Case  {i}"})
+            lines.append(own | {"query": f"funda {i}", "locale": "es", "query_en": f"case {i}"})
+    lines.append({"query": "CASE 7", "title": "weak", "label": "EC", "locale": "en"})
+    file = folder / "judged.jsonl"
+    file.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    return file
+
+
+def lines_of(folder: Path, *names: str) -> list[dict[str, object]]:
+    return [
+        json.loads(line) for name in names for line in (folder / f"{name}.jsonl").read_text().splitlines()
+    ]
+
+
+def test_rows_are_cut_by_query_and_nothing_is_lost(tmp_path: Path) -> None:
+    file, out = judged(tmp_path), tmp_path / "cut"
+    code, said = csrm("split", file, "--dev", "0.2", "--test-rows", 9, "--out", out)
+    assert code == 0
+    assert said[0].startswith(
+        f"{out}/dev.jsonl: 32 rows of 8 queries (en C 4, en E 4, en I 4, en S 4, es C 4"
+    )
+    assert said[1].startswith(f"{out}/test.jsonl: 16 rows of 4 queries")
+    assert said[2].startswith(f"{out}/train.jsonl: 113 rows of 28 queries")
+    assert "en EC 1" in said[2]
+    cut, whole = lines_of(out, "dev", "test", "train"), lines_of(tmp_path, "judged")
+    assert sorted(sorted(map(str, line.items())) for line in cut) == sorted(
+        sorted(map(str, line.items())) for line in whole
+    )
+    code, said = csrm("validate", "--train", out / "train.jsonl", "--dev", out / "dev.jsonl")
+    assert (code, len(said)) == (0, 2), "no query is shared"
+    with pytest.raises(InputError, match=r"dev\.jsonl exists already"):
+        csrm("split", file, "--dev", "0.2", "--out", out)
+
+
+def test_the_same_seed_draws_the_same_queries_whatever_the_order(tmp_path: Path) -> None:
+    file = judged(tmp_path)
+    (tmp_path / "other.jsonl").write_text("\n".join(reversed(file.read_text().splitlines())))
+    drawn = []
+    for out, source, seed in (("a", file, 1), ("b", tmp_path / "other.jsonl", 1), ("c", file, 2)):
+        assert csrm("split", source, "--dev-rows", 30, "--seed", seed, "--out", tmp_path / out)[0] == 0
+        drawn.append({str(line["query"]) for line in lines_of(tmp_path / out, "dev")})
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_translations_with_one_id_stay_together(tmp_path: Path) -> None:
+    lines = [
+        {"query": f"{query} {i}", "title": "t", "label": "E", "locale": locale, "id": i}
+        for i in range(30)
+        for query, locale in (("case", "en"), ("ケース", "ja"), ("funda", "es"))
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert csrm("split", tmp_path / "rows.jsonl", "--dev", 0.5, "--out", tmp_path / "cut")[0] == 0
+    dev = [line["id"] for line in lines_of(tmp_path / "cut", "dev")]
+    assert len(dev) == 45
+    assert not set(dev) & {line["id"] for line in lines_of(tmp_path / "cut", "train")}
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "named"),
+    [
+        ([], 2, "give --dev SHARE or --dev-rows N"),
+        (["--dev", "0.2", "--dev-rows", "9"], 2, "give it or --dev-rows"),
+        (["--dev", "1.5"], 2, "1.5 is no share between 0 and 1"),
+        (["--dev-rows", "9", "--test", "0"], 2, "0.0 is no share between 0 and 1"),
+    ],
+)
+def test_a_split_of_no_sense_is_refused(options: list[str], code: int, named: str, tmp_path: Path) -> None:
+    found, said = csrm("split", judged(tmp_path), *options, "--out", tmp_path / "cut")
+    assert found == code
+    assert named in " ".join(said)
+    assert not (tmp_path / "cut").exists()
+
+
+def test_more_than_there_is_writes_nothing(tmp_path: Path) -> None:
+    file, out = judged(tmp_path), tmp_path / "cut"
+    with pytest.raises(InputError, match="test: 153 rows are wanted, and the queries left to draw have 144"):
+        csrm("split", file, "--dev-rows", 1, "--test-rows", 153, "--out", out)
+    single = rows(tmp_path / "single.jsonl", ("case", "red case", "E"), ("case", "gnome", "I"))
+    with pytest.raises(InputError, match="none left to train on"):
+        csrm("split", single, "--dev", 0.5, "--out", out)
+    assert not out.exists()
+    out.write_text("in the way")
+    with pytest.raises(InputError, match="cut cannot be made: File exists"):
+        csrm("split", file, "--dev", 0.2, "--out", out)

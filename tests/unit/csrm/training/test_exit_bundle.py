@@ -131,8 +131,8 @@ def test_a_head_of_an_unknown_layer_is_refused(start: Path, adapter: Path, tmp_p
     save_head(adapter / "exit.safetensors")
     manifest = json.loads((start / "bundle.json").read_text())
     (start / "bundle.json").write_text(json.dumps(manifest | {"exit": None}))
-    row = LabelledPair(query="q", title="item", label="E", locale="en")
-    (tmp_path / "clean.jsonl").write_text(row.model_dump_json())
+    rows = [LabelledPair(query="q", title="item", label=label, locale="en") for label in ("E", "I")]
+    (tmp_path / "clean.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows))
     with pytest.raises(BundleError, match="does not say its layer"):
         calibrated_bundle(start, [tmp_path / "clean.jsonl"], tmp_path / "made", adapter=adapter)
     assert not (tmp_path / "made").exists()
