@@ -45,7 +45,7 @@ _REMEDIES = (
         "this one to it",
     ),
     (
-        r"connection was closed during the request|not an SSL",
+        r"connection was closed during the request|connection reset|not an SSL",
         "write https in the URL of the relevance service if it speaks TLS and http if not; else see its log",
     ),
     (
