@@ -106,7 +106,7 @@ def figures(
     for share in shares:
         plain, refined = (compare(rows, found[share, refine], clean)["auc_es"] for refine in (False, True))
         won = compare(rows, found[share, True], found[share, False])["auc_es"]["difference"]
-        lost = clean_auc - plain["a"] if (clean_auc := plain["b"]) is not None else 0.0
+        lost = -(plain["difference"]["value"] or 0.0)
         lines.append(
             {
                 "noise": share,

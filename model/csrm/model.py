@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from csrm.errors import DeadlineExceededError, InputError, MissingExtraError
 from csrm.prompt import GRADES
 from csrm.reference import check_reference
 from csrm.scoring.cache import GradeCache, Question
-from csrm.wire import GradeProbabilities, Judgment, Level
+from csrm.wire import GradeProbabilities, Judgment, Level, Precision
 
 if TYPE_CHECKING:
     from csrm.scoring.walk import Steps
@@ -109,8 +109,8 @@ class RelevanceModel:
             InputError: an unknown precision.
         """
         found = load_bundle(bundle)
-        if precision not in ("auto", "fp32", "bf16", "int8"):
-            raise InputError(f"Unknown precision {precision}: choose auto, fp32, bf16 or int8.")
+        if precision not in (known := get_args(Precision)):
+            raise InputError(f"Unknown precision {precision}: choose {', '.join(known[:-1])} or {known[-1]}.")
         try:
             import torch
 

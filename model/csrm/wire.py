@@ -31,6 +31,9 @@ def is_called(name: str, model: ModelName) -> bool:
     return model in (name, name.partition("@")[0])
 
 
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+"""Number format of a model's weights; ``auto`` measures at the start."""
+
 Level = Literal["fast", "balanced", "full"]
 """How deep products are judged: by the model's first layers alone; the unsure and the page's by all; all by all."""
 

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from csrm.errors import InputError
-from csrm.wire import Level
+from csrm.wire import Level, Precision
 from csrm_serve.shared_cache import check_url
 from csrm_serve.shares import check_shares
-
-Precision = Literal["auto", "fp32", "bf16", "int8"]
-"""Those of `csrm.scoring.load`, which takes torch to import; a test compares the two."""
 
 
 class ServeSettings(BaseModel):

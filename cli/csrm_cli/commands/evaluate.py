@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from csrm.wire import Level
-from csrm_serve.settings import Precision
+from csrm.wire import Level, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

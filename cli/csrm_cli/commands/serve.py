@@ -12,8 +12,7 @@ from typing import Annotated
 
 import typer
 
-from csrm.wire import Level
-from csrm_serve.settings import Precision
+from csrm.wire import Level, Precision
 
 
 def serve(

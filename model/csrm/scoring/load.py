@@ -10,7 +10,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,10 +27,10 @@ from csrm.scoring.lean import IntegerGemma3Engine, LeanGemma3Engine
 from csrm.scoring.library import LibraryEngine
 from csrm.scoring.pace import Pace
 from csrm.scoring.walk import label_logits
+from csrm.wire import Precision
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["auto", "fp32", "bf16", "int8"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 MAX_DIFFERENCE = {"fp32": 1e-4, "bf16": 2e-2, "int8": 0.15}
 """Largest difference of an answer's probability between an engine and the library's in fp32, by precision.

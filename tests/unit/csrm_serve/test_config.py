@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from ray.serve import Deployment
 from ray.serve.schema import ServeDeploySchema
 
-from csrm.wire import MAX_PRODUCT_CHARS, MAX_PRODUCTS, MAX_QUERY_CHARS
+from csrm.wire import MAX_PRODUCT_CHARS, MAX_PRODUCTS, MAX_QUERY_CHARS, Precision
 from csrm_cli.commands.serve import _bundle, serve
 from csrm_serve.app import APPLICATION, CONFIG_FILE, application, build
-from csrm_serve.settings import Precision, ServeSettings
+from csrm_serve.settings import ServeSettings
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
 def test_the_precisions_are_those_of_the_model() -> None:
     from csrm.scoring import load
 
-    assert set(get_args(Precision)) == set(get_args(load.Precision))
+    assert set(get_args(Precision)) == {"auto", *load.MAX_DIFFERENCE}
 
 
 def test_what_waits_for_the_ingress_is_bounded() -> None:
