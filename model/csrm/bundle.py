@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from csrm.calibration import Calibration
 from csrm.cascade import ExitRule
@@ -33,6 +33,8 @@ CARD_FILE = "MODEL_CARD.md"
 _SHIPPED_DEFAULT = "csrm-gemma3-270m"
 
 
+T = TypeVar("T")
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Probabilities = tuple[Probability, Probability, Probability, Probability]
 """Of the grades E, S, C, I."""
@@ -45,6 +47,9 @@ class EarlyExit(BaseModel):
 
     layer: int = Field(ge=1, description="How many layers run before the exit.")
     calibration: Calibration = Field(default=Calibration(), description="Of the exit's own irrelevance.")
+    calibrations: dict[str, Calibration] = Field(
+        default={}, description="The same by locale, where it was fitted."
+    )
     threshold: float = Field(
         default=1.0,
         ge=0,
@@ -83,6 +88,9 @@ class Manifest(BaseModel):
         description="Gain of each grade in the score: the Shopping Queries data set's own (arXiv 2206.06588).",
     )
     calibration: Calibration = Calibration()
+    calibrations: dict[str, Calibration] = Field(
+        default={}, description="The same by locale, where it was fitted; such a locale has a threshold too."
+    )
     threshold: float = Field(
         default=1.0, ge=0, le=1, description="Irrelevance above which a product is removed."
     )
@@ -103,6 +111,16 @@ class Manifest(BaseModel):
                 f"{', '.join(missing)} missing: give the gain of every grade, or leave gains out"
             )
         return gains
+
+    @model_validator(mode="after")
+    def _thresholds_beside_calibrations(self) -> Self:
+        early = self.exit.calibrations if self.exit is not None else {}
+        if alone := sorted((self.calibrations.keys() | early.keys()) - self.thresholds.keys()):
+            raise ValueError(
+                f"{', '.join(alone)}: a locale with a calibration of its own needs a threshold of its own, for the "
+                "pooled one was chosen under the pooled calibration"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +162,22 @@ class Bundle:
 
     def threshold(self, locale: str | None) -> float:
         """Irrelevance above which a product of this locale is removed: its own, its language's, or the pooled one."""
-        by_locale: Mapping[str, float] = self.manifest.thresholds
-        if locale is None:
-            return self.manifest.threshold
-        return by_locale.get(locale, by_locale.get(locale.split("-")[0], self.manifest.threshold))
+        return self._fitted(locale, self.manifest.thresholds, self.manifest.threshold)
+
+    def calibration(self, locale: str | None) -> Calibration:
+        """What calibrates irrelevance by all layers, for the locale whose threshold is that of this one."""
+        return self._fitted(locale, self.manifest.calibrations, self.manifest.calibration)
+
+    def exit_calibration(self, locale: str | None) -> Calibration:
+        """The same by the early exit, where there is one."""
+        early = self.manifest.exit or EarlyExit(layer=1)
+        return self._fitted(locale, early.calibrations, early.calibration)
+
+    def _fitted(self, locale: str | None, by_locale: Mapping[str, T], pooled: T) -> T:
+        """What was fitted on the locale, its language or all rows: threshold and calibration on the same ones."""
+        names = () if locale is None else (locale, locale.split("-")[0])
+        place = next((name for name in names if name in self.manifest.thresholds), None)
+        return pooled if place is None else by_locale.get(place, pooled)
 
     def _part(self, name: str) -> Path | None:
         part = self.path / name

@@ -189,7 +189,7 @@ class RelevanceModel:
         Args:
             query: what the shopper typed.
             products: text of each product, the most important first.
-            locale: language of the shop; picks the threshold and stands in the prompt.
+            locale: language of the shop; picks calibration and threshold and stands in the prompt.
             knowledge: lines about the query, best first.
             threshold: irrelevance above which a product is removed; the bundle's own where null.
             level: how deep products are judged; see ``level``.
@@ -248,7 +248,7 @@ class RelevanceModel:
         if products and not graded.scored.any():
             raise DeadlineExceededError("The deadline passed before a single product was judged.")
         scores = expected_gain(graded.grades, self._gains)
-        irrelevance = self.irrelevance(graded.grades, graded.full)
+        irrelevance = self.irrelevance(graded.grades, graded.full, locale=locale)
         limits = np.full(len(products), limit)
         if threshold is None and self._exit is not None:
             limits[~graded.settled] = max(limit, self._exit.threshold)  # early grades have to be surer of it
@@ -321,7 +321,7 @@ class RelevanceModel:
 
         def needed() -> list[int]:
             """The products whose grades of all layers the level asks for and are not known."""
-            wanted = self._needs_all(level, early, full, limit)
+            wanted = self._needs_all(level, early, full, limit, locale)
             return [place for place in unknown if wanted[place]]
 
         computing = max(len(unseen), len(needed()))
@@ -371,7 +371,7 @@ class RelevanceModel:
             full[unknown] = fresh
             self._keep(keys, fresh)
         by_all = ~np.isnan(full[:, 0])
-        settled = by_all | ~self._needs_all(level, early, full, limit)
+        settled = by_all | ~self._needs_all(level, early, full, limit, locale)
         return Graded(np.where(by_all[:, None], full, early), by_all, settled)
 
     def questions(
@@ -389,20 +389,25 @@ class RelevanceModel:
             return [["full", *question]]
         return [["full", *question], ["early", *question]]
 
-    def irrelevance(self, grades: Grades, full: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    def irrelevance(
+        self, grades: Grades, full: NDArray[np.bool_] | None = None, *, locale: str | None = None
+    ) -> NDArray[np.float64]:
         """Calibrated P(C or I) (n,) of grade probabilities (n, 4).
 
         Args:
             grades: of any depth.
             full: which of them are those of all layers, (n,); all where null.
+            locale: whose calibration counts.
         """
         defect = grades[:, 2:].sum(axis=1, dtype=np.float64)
-        by_all = self.bundle.manifest.calibration.apply(defect)
+        by_all = self.bundle.calibration(locale).apply(defect)
         if full is None or self._exit is None:
             return by_all
-        return np.where(full, by_all, self._exit.calibration.apply(defect))
+        return np.where(full, by_all, self.bundle.exit_calibration(locale).apply(defect))
 
-    def _needs_all(self, level: Level, early: Grades, full: Grades, limit: float) -> NDArray[np.bool_]:
+    def _needs_all(
+        self, level: Level, early: Grades, full: Grades, limit: float, locale: str | None
+    ) -> NDArray[np.bool_]:
         """Which products (n,) a level asks all layers for; grades that are not known are NaN.
 
         The first layers decide, where they were asked: so the same question goes on with the same products,
@@ -415,7 +420,7 @@ class RelevanceModel:
         by_all = np.isnan(early[:, 0])
         known = np.where(by_all[:, None], full, early)
         return self._exit.rule.goes_on(
-            self.irrelevance(known, by_all), expected_gain(known, self._gains), limit
+            self.irrelevance(known, by_all, locale=locale), expected_gain(known, self._gains), limit
         )
 
     def _keep(self, keys: Sequence[bytes], grades: Grades) -> None:

@@ -52,12 +52,20 @@ def calibrate(
     ((fit, cascade),) = fits
     after = "too few queries to tell" if fit.ece_after is None else f"{fit.ece_after:.3f} on queries left out"
     table = Table(
-        *("", "threshold", "relevant lost", "at most, with 95 % confidence", "defects removed"),
+        *(
+            "",
+            "calibration",
+            "threshold",
+            "relevant lost",
+            "at most, with 95 % confidence",
+            "defects removed",
+        ),
         title=f"{made.name} · calibration error {fit.ece_before:.3f} → {after}",
     )
     for place, promise in {"all": fit.pooled, **fit.by_locale}.items():
         table.add_row(
             place,
+            "its own" if place in fit.calibrations else "of all",
             f"{promise.threshold:.4f}",
             f"{promise.lost} of {promise.relevant}",
             f"{promise.bound:.2%}",

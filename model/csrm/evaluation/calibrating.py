@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from csrm.calibration import Calibration, fit_calibration, fit_threshold, loss_bound
+from csrm.calibration import Calibration, fit_threshold, loss_bound
 from csrm.errors import InputError, MissingExtraError
 from csrm.evaluation.bootstrap import clusters
+from csrm.evaluation.by_locale import (
+    ENOUGH_RELEVANT,
+    defects_of,
+    enough_for_a_fit,
+    fit_calibrations,
+    places_of,
+)
 from csrm.evaluation.figures import calibration_error
 
 if TYPE_CHECKING:
     from csrm.training.data import LabelledPair
 
 Floats = NDArray[np.float64]
-
-ENOUGH_RELEVANT = 500
-"""Relevant rows from which a locale gets a threshold of its own. With 200, the promise of 2 % allows no more than
-one lost row, and the bound, not the model, decides how little is removed."""
 
 FOLDS = 5
 
@@ -55,15 +58,17 @@ class CalibrationFit:
     """What was fitted.
 
     Attributes:
-        calibration: of P(C or I).
-        pooled: threshold of all rows; its promise holds for the mix of locales in them.
-        by_locale: of each locale with ``ENOUGH_RELEVANT`` relevant rows.
+        calibration: of P(C or I), of all rows.
+        calibrations: of each locale with ``ENOUGH_RELEVANT`` relevant and ``ENOUGH_DEFECTS`` irrelevant rows.
+        pooled: threshold of all rows under ``calibration``; its promise holds for the mix of locales in them.
+        by_locale: of each locale with ``ENOUGH_RELEVANT`` relevant rows, under its own calibration if it has one.
         ece_before: calibration error of the rows under the calibration that was there.
         ece_after: under the new one, each row by a calibration that did not see its query; null where the rows are too
             few for that.
     """
 
     calibration: Calibration
+    calibrations: dict[str, Calibration]
     pooled: Promise
     by_locale: dict[str, Promise]
     ece_before: float
@@ -71,33 +76,33 @@ class CalibrationFit:
 
 
 def calibrate_rows(
-    rows: Sequence[LabelledPair], defect: Floats, *, before: Calibration, max_loss: float = 0.02
+    rows: Sequence[LabelledPair], defect: Floats, *, before: Floats, max_loss: float = 0.02
 ) -> CalibrationFit:
     """Fit calibration and thresholds.
 
     Args:
         rows: labelled pairs that were never trained on.
         defect: the model's raw P(C or I) of each, (n,).
-        before: calibration that was there.
+        before: irrelevance of each by the calibration that was there, (n,).
         max_loss: largest share of relevant products that a threshold may remove, with 95 % confidence.
 
     Raises:
         InputError: all rows are of one kind, or the scores contradict the labels.
     """
-    is_defect = np.array([row.label in "CI" for row in rows])
-    calibration = fit_calibration(defect, is_defect)
-    irrelevance = calibration.apply(defect)
-    by_locale = {}
-    for locale in sorted({row.locale for row in rows}):
-        own = np.array([row.locale == locale for row in rows])
-        if (own & ~is_defect).sum() >= ENOUGH_RELEVANT:
-            by_locale[locale] = _promise(irrelevance[own], is_defect[own], max_loss)
+    is_defect = defects_of(rows)
+    fitted = fit_calibrations(rows, defect, enough_for_a_fit(rows))
+    irrelevance = fitted.apply(rows, defect)
     return CalibrationFit(
-        calibration=calibration,
-        pooled=_promise(irrelevance, is_defect, max_loss),
-        by_locale=by_locale,
-        ece_before=_error(is_defect, before.apply(defect)),
-        ece_after=_error_on_unseen(defect, is_defect, clusters(rows)),
+        calibration=fitted.pooled,
+        calibrations=fitted.own,
+        pooled=_promise(fitted.pooled.apply(defect), is_defect, max_loss),
+        by_locale={
+            locale: _promise(irrelevance[own], is_defect[own], max_loss)
+            for locale, own in places_of(rows).items()
+            if (~is_defect[own]).sum() >= ENOUGH_RELEVANT
+        },
+        ece_before=_error(is_defect, before),
+        ece_after=_error_on_unseen(rows, defect, list(fitted.own)),
     )
 
 
@@ -116,21 +121,23 @@ def _promise(irrelevance: Floats, is_defect: NDArray[np.bool_], max_loss: float)
     )
 
 
-def _error_on_unseen(defect: Floats, is_defect: NDArray[np.bool_], cluster: NDArray[np.intp]) -> float | None:
+def _error_on_unseen(rows: Sequence[LabelledPair], defect: Floats, apart: Sequence[str]) -> float | None:
     try:
         from sklearn.model_selection import GroupKFold
     except ImportError as error:
         raise MissingExtraError("sklearn", "train") from error
+    cluster = clusters(rows)
     if len(np.unique(cluster)) < FOLDS:
         return None
     unseen = np.empty(len(defect))
     folds = GroupKFold(FOLDS, shuffle=True, random_state=0).split(defect, groups=cluster)
     try:
         for seen, left_out in folds:
-            unseen[left_out] = fit_calibration(defect[seen], is_defect[seen]).apply(defect[left_out])
+            fitted = fit_calibrations([rows[i] for i in seen], defect[seen], apart)
+            unseen[left_out] = fitted.apply([rows[i] for i in left_out], defect[left_out])
     except InputError:  # a fold without one kind of rows
         return None
-    return _error(is_defect, unseen)
+    return _error(defects_of(rows), unseen)
 
 
 def _error(is_defect: NDArray[np.bool_], irrelevance: Floats) -> float:

@@ -6,17 +6,18 @@ Knows rows and probabilities; knows no model and no bundle's folder. The single 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from csrm.bundle import EarlyExit
-from csrm.calibration import Floats, fit_calibration, fit_threshold
+from csrm.calibration import Floats, fit_threshold
 from csrm.cascade import Mask, fit_rule, roc_auc
 from csrm.errors import InputError, MissingExtraError
 from csrm.evaluation.bootstrap import clusters
+from csrm.evaluation.by_locale import defects_of, fit_calibrations
 from csrm.wire import Level
 
 if TYPE_CHECKING:
@@ -58,9 +59,10 @@ def fit_cascade(
     thresholds: Floats,
     *,
     before: EarlyExit,
+    apart: Collection[str] = (),
     max_loss: float = 0.02,
 ) -> CascadeFit:
-    """Fit the exit's calibration, its threshold and the rule of who goes on.
+    """Fit the exit's calibrations, its threshold and the rule of who goes on.
 
     Args:
         rows: labelled pairs that were never trained on.
@@ -68,14 +70,15 @@ def fit_cascade(
         full: calibrated irrelevance of each by all layers, (n,).
         thresholds: irrelevance above which each is removed, (n,).
         before: layer and page are taken from it.
+        apart: the locales that have a calibration of their own.
         max_loss: largest share of relevant products that level fast may remove, with 95 % confidence.
 
     Raises:
         InputError: all rows are of one kind, or the exit's scores contradict the labels.
     """
-    is_defect = np.array([row.label in "CI" for row in rows])
-    calibration = fit_calibration(early, is_defect)
-    irrelevance = calibration.apply(early)
+    is_defect = defects_of(rows)
+    fitted = fit_calibrations(rows, early, apart)
+    irrelevance = fitted.apply(rows, early)
     # Rounded up, so that no row that was to be kept is above it.
     threshold = min(
         1.0, float(np.ceil(fit_threshold(irrelevance, ~is_defect, max_loss=max_loss) * 1e6) / 1e6)
@@ -84,7 +87,13 @@ def fit_cascade(
     on = _going_on(rows, irrelevance, full, thresholds, is_defect)
     nobody = np.zeros(len(rows), dtype=np.bool_)
     return CascadeFit(
-        EarlyExit(layer=before.layer, calibration=calibration, threshold=threshold, rule=rule),
+        EarlyExit(
+            layer=before.layer,
+            calibration=fitted.pooled,
+            calibrations=fitted.own,
+            threshold=threshold,
+            rule=rule,
+        ),
         {
             "fast": _figures(irrelevance, np.full(len(rows), threshold), is_defect, nobody),
             "balanced": _figures(np.where(on, full, irrelevance), thresholds, is_defect, on),

@@ -12,10 +12,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from csrm.errors import InputError
+from csrm.evaluation.by_locale import places_of
 from csrm.evaluation.grading import Knowledge, grade_rows
-from csrm.evaluation.scores import Scores
+from csrm.evaluation.scores import Floats, Scores
 from csrm.model import RelevanceModel
 from csrm.wire import Level
 
@@ -51,12 +53,25 @@ def scores_at(
     )
     by_all = np.full(len(rows), level == "full")
     if level == "balanced" and (early_exit := model.bundle.manifest.exit) is not None:
-        by_all = early_exit.rule.near(model.irrelevance(grades, by_all), thresholds)
+        by_all = early_exit.rule.near(_irrelevance(model, rows, grades, by_all), thresholds)
         on = np.flatnonzero(by_all).tolist()
         grades[on] = grade_rows(model, [rows[i] for i in on], knowledge)
     return replace(
         Scores.of_grades(grades, rows, model.bundle),
-        irrelevance=model.irrelevance(grades, by_all),
+        irrelevance=_irrelevance(model, rows, grades, by_all),
         thresholds=thresholds,
         by_all=by_all,
     )
+
+
+def _irrelevance(
+    model: RelevanceModel,
+    rows: Sequence[LabelledPair],
+    grades: NDArray[np.float32],
+    by_all: NDArray[np.bool_],
+) -> Floats:
+    """As the model says it in serving, (n,), each row by the calibration of its locale and depth."""
+    found = np.empty(len(rows))
+    for locale, places in places_of(rows).items():
+        found[places] = model.irrelevance(grades[places], by_all[places], locale=locale)
+    return found

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from csrm.errors import InputError
 from csrm.evaluation import figures
 from csrm.evaluation.bootstrap import DRAWS, SEED, Figure, clusters, estimates
+from csrm.evaluation.by_locale import places_of
 from csrm.evaluation.scores import GAINS, Scores
 from csrm.prompt import GRADES
 from csrm.training.data import normalise
@@ -124,11 +125,10 @@ def parts(files: Mapping[Path, Sequence[LabelledPair]]) -> dict[str, dict[str, N
     A file goes by its stem; those of one stem go by folder and stem, and else by their whole path.
     """
     rows = [row for part in files.values() for row in part]
-    locales = np.array([row.locale for row in rows])
     source = np.repeat(np.arange(len(files)), [len(part) for part in files.values()])
     return {
         "files": {name: np.flatnonzero(source == i) for i, name in enumerate(_names(list(files)))},
-        "locales": {locale: np.flatnonzero(locales == locale) for locale in sorted(set(locales.tolist()))},
+        "locales": places_of(rows),
         "all": {"all": np.arange(len(rows))},
     }
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from csrm.calibration import Calibration, expected_gain
+from csrm.calibration import expected_gain
 from csrm.errors import InputError
+from csrm.evaluation.by_locale import places_of
 from csrm.prompt import GRADES
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Scores:
 
         Args:
             grades: of the rows.
-            rows: needed with a bundle: their locales choose the thresholds.
+            rows: needed with a bundle: their locales choose calibrations and thresholds.
             bundle: whose gains, calibration and thresholds count. Without one, P(C or I) is taken as it is, the gains
                 are the data set's, and there is no threshold.
 
@@ -70,12 +71,15 @@ class Scores:
             )
         if not np.isfinite(grades).all() or (grades < 0).any():
             raise InputError("grades: must be probabilities; there is a negative or no number at all.")
-        calibration = bundle.manifest.calibration if bundle else Calibration()
+        irrelevance = grades[:, 2:].sum(axis=1, dtype=np.float64)
+        if bundle:
+            for locale, places in places_of(rows).items():
+                irrelevance[places] = bundle.calibration(locale).apply(irrelevance[places])
         gains = bundle.manifest.gains if bundle else GAINS
         return cls(
             gain=expected_gain(grades, [gains[grade] for grade in ("E", "S", "C", "I")]),
             exact=grades[:, 0].astype(np.float64),
-            irrelevance=calibration.apply(grades[:, 2:].sum(axis=1, dtype=np.float64)),
+            irrelevance=irrelevance,
             probable=True,
             grades=grades if (grades > 0).any(axis=0).all() else None,  # yes and no alone are no four grades
             thresholds=np.array([bundle.threshold(row.locale) for row in rows]) if bundle else None,

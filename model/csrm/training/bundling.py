@@ -18,6 +18,7 @@ from csrm.errors import BundleError, InputError
 from csrm.evaluation.calibrating import CalibrationFit, calibrate_rows
 from csrm.evaluation.cascading import CascadeFit, fit_cascade
 from csrm.evaluation.grading import bundle_knowledge, grade_rows
+from csrm.evaluation.scores import Scores
 from csrm.model import RelevanceModel
 from csrm.reference import reference_rows
 from csrm.training.asked import manifest_for
@@ -38,11 +39,12 @@ def calibrated_bundle(
 ) -> Bundle:
     """Write a copy of a bundle with calibration and thresholds fitted on clean rows.
 
-    A locale with enough rows gets a threshold of its own; the others keep to the pooled one, whose promise holds
-    for the mix of locales in the rows. An early exit gets a calibration and a threshold of its own, and the rule of
-    who goes on (``csrm.cascade.fit_rule``). What the model says of a few products is written beside it, so that nobody
-    loads the bundle with other weights unawares (``csrm.reference``). The model card tells of this fit
-    (``csrm.training.card``); that of the old bundle stays with the old bundle, whose figures it has.
+    A locale with enough rows gets a calibration and a threshold of its own (``csrm.evaluation.by_locale``); the others
+    keep to the pooled ones, whose promise holds for the mix of locales in the rows. An early exit gets calibrations and
+    a threshold of its own, and the rule of who goes on (``csrm.cascade.fit_rule``). What the model says of a few
+    products is written beside it, so that nobody loads the bundle with other weights unawares (``csrm.reference``). The
+    model card tells of this fit (``csrm.training.card``); that of the old bundle stays with the old bundle, whose
+    figures it has.
 
     Args:
         bundle: to start from: its knowledge and gains and, where ``adapter`` is null, all the rest.
@@ -81,7 +83,18 @@ def calibrated_bundle(
         knowledge = bundle_knowledge(model.bundle)
         grades = grade_rows(model, rows, knowledge)
         defect = grades[:, 2:].sum(axis=1, dtype=np.float64)
-        fit = calibrate_rows(rows, defect, before=start.calibration, max_loss=max_loss)
+        before = Scores.of_grades(grades, rows, model.bundle).irrelevance
+        fit = calibrate_rows(rows, defect, before=before, max_loss=max_loss)
+        fitted = fresh.model_copy(
+            update={
+                "calibration": fit.calibration,
+                "calibrations": fit.calibrations,
+                "threshold": fit.pooled.threshold,
+                "thresholds": {locale: promise.threshold for locale, promise in fit.by_locale.items()},
+            }
+        )
+        served = Scores.of_grades(grades, rows, Bundle(work, fitted))
+        assert served.thresholds is not None  # a bundle has some
         cascade = None
         if early_exit is not None:
             if model.level() == "full":
@@ -91,20 +104,18 @@ def calibrated_bundle(
             cascade = fit_cascade(
                 rows,
                 grade_rows(model, rows, knowledge, level="fast")[:, 2:].sum(axis=1, dtype=np.float64),
-                fit.calibration.apply(defect),
-                np.array([fit.by_locale.get(row.locale, fit.pooled).threshold for row in rows]),
+                served.irrelevance,
+                served.thresholds,
                 before=early_exit,
+                apart=fit.calibrations,
                 max_loss=max_loss,
             )
             early_exit = cascade.exit
         manifest = Manifest.model_validate(
-            start.model_dump()
+            fitted.model_dump()
             | {
                 "name": name or start.name,
                 "version": version or start.version,
-                "calibration": fit.calibration.model_dump(),
-                "threshold": fit.pooled.threshold,
-                "thresholds": {locale: promise.threshold for locale, promise in fit.by_locale.items()},
                 "exit": early_exit.model_dump() if early_exit else None,
                 "reference": reference,
             }

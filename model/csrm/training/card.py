@@ -42,6 +42,7 @@ def card(
         f"- base: `{manifest.base}`; its licence applies to what is made of it\n"
         f"- adapter: {adapter or 'none, the bare base'}\n"
         f"- knowledge, and gains of the score ({gains}): from {start}\n"
+        f"- calibration: one of all rows; {', '.join(fit.calibrations) or 'no locale'} has its own\n"
         f"- calibration error: {fit.ece_before:.3f} before; {_error_after(fit)}",
         "## Rows it was calibrated on",
         "\n".join(f"- `{name}`: {count:,}" for name, count in rows),

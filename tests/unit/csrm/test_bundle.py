@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from csrm.bundle import load_bundle, shipped_bundles
@@ -36,6 +37,24 @@ def test_thresholds_go_by_locale_then_language_then_pool(bundle: Path) -> None:
     assert [found.threshold(locale) for locale in ("ko", "ko-KR", "ja", None)] == [0.25, 0.25, 0.5, 0.5]
 
 
+def test_a_threshold_and_its_calibration_are_of_the_same_rows(bundle: Path) -> None:
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    own = {"thresholds": {"ko": 0.25, "ko-KR": 0.3}, "calibrations": {"ko": {"offset": 2.0}}}
+    (bundle / "bundle.json").write_text(json.dumps(manifest | own))
+    found = load_bundle(bundle)
+    assert [found.calibration(locale).offset for locale in ("ko", "ko-KP", "ko-KR", "ja", None)] == [
+        2,
+        2,
+        0,
+        0,
+        0,
+    ]
+    model = RelevanceModel.load(bundle, precision="fp32")
+    raw = model.grade("case", ["red case"], locale="ko")[:, 2:].sum()
+    (judged,) = model.judge("case", ["red case"], locale="ko").results
+    assert judged.irrelevance == pytest.approx(1 / (1 + (1 - raw) / raw * np.exp(-2)), rel=1e-4)
+
+
 def test_an_unknown_bundle_names_those_there_are() -> None:
     with pytest.raises(BundleError, match="csrm-gemma3-270m"):
         load_bundle("nobody")
@@ -47,6 +66,7 @@ def test_an_unknown_bundle_names_those_there_are() -> None:
         ("{", "not JSON"),
         ('{"name": "x", "version": 0, "base": "y"}', "version"),
         ('{"name": "x", "version": 1, "base": "y", "gains": {"E": 1, "S": 0.5}}', "gains: .*C, I missing"),
+        ('{"name": "x", "version": 1, "base": "y", "calibrations": {"ko": {}}}', "ko: .* needs a threshold"),
     ],
 )
 def test_a_broken_manifest_names_its_fault(content: str, named: str, tmp_path: Path) -> None:

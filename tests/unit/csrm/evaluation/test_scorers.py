@@ -81,11 +81,17 @@ def test_a_level_says_what_the_model_says_in_serving(with_exit: Path, level: Lev
     """But for the page's contenders: where there are none, row by row the same."""
     manifest = json.loads((with_exit / "bundle.json").read_text())
     manifest["exit"]["rule"]["page"] = 0
+    manifest["thresholds"], manifest["calibrations"] = {"ko": 0.6}, {"ko": {"slope": 0.5, "offset": 0.5}}
+    manifest["exit"]["calibrations"] = {"ko": {"slope": 2.0, "offset": -0.1}}
     (with_exit / "bundle.json").write_text(json.dumps(manifest))
     found = scores(str(with_exit), level=level)
     model = RelevanceModel.load(with_exit)
     judged = [model.judge(row.query, [row.title], locale=row.locale, level=level) for row in ROWS]
     assert found.irrelevance == pytest.approx([one.results[0].irrelevance for one in judged], abs=1e-4)
+    del manifest["calibrations"], manifest["exit"]["calibrations"]
+    (with_exit / "bundle.json").write_text(json.dumps(manifest))
+    moved = np.abs(found.irrelevance - scores(str(with_exit), level=level).irrelevance) > 1e-3
+    assert moved.tolist() == [row.locale == "ko" for row in ROWS], "only ko has calibrations of its own"
     assert found.thresholds == pytest.approx([one.threshold for one in judged])
     assert found.by_all is not None
     assert found.by_all.tolist() == [bool(one.all_layers) for one in judged]
