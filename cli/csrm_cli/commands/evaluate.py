@@ -26,7 +26,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="Measure this in place of the bundle: overlap, embedding, zero-shot (the bundle's base and prompt "
-            "without adapter), another bundle, or a folder or hub id of a yes/no reranker."
+            "without adapter), another bundle, or a folder or hub id of a cross-encoder or a yes/no reranker."
         ),
     ] = None,
     against: Annotated[

@@ -1,4 +1,4 @@
-"""Whatever can be measured, by name: a bundle, the bare base, an embedding, an overlap of letters, a yes/no reranker.
+"""Whatever can be measured, by name: a bundle, the bare base, an embedding, an overlap of letters, another reranker.
 
 Knows how each is loaded and asked; knows no labels and no figures.
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from csrm.bundle import DEFAULT_BUNDLE, MANIFEST_FILE, Bundle, Manifest, load_bundle, shipped_bundles
 from csrm.errors import BundleError, InputError
+from csrm.evaluation.cross_encoder import is_cross_encoder, load_cross_encoder
 from csrm.evaluation.grading import bundle_knowledge, wrong_knowledge
 from csrm.evaluation.levels import need_level, scores_at
 from csrm.evaluation.scores import Floats, Scores
@@ -79,8 +80,8 @@ def load_scorer(
 
     Args:
         what: ``overlap``, ``embedding`` or ``zero-shot`` (the base of ``bundle`` under its prompt, without adapter and
-            calibration); else the name or folder of a bundle, or the folder or hub id of a causal LM that answers
-            yes or no, as Qwen3-Reranker does.
+            calibration); else the name or folder of a bundle, or the folder or hub id of a cross-encoder or of a
+            causal LM that answers yes or no, as Qwen3-Reranker does.
         bundle: of ``zero-shot``.
         knowledge: what a model is told of each query; ``bundle`` is as in serving.
         level: how deep a bundle judges.
@@ -89,7 +90,8 @@ def load_scorer(
     Raises:
         InputError: nothing goes by that name, a bundle without knowledge is to be told wrong things, the level needs an
             early exit that is not there, or the precision is unknown or for what has no weights to put into it.
-        BundleError: the bundle is wrong, or the model's yes and no are not one token each.
+        BundleError: the bundle is wrong, the model's yes and no are not one token each, or a cross-encoder gives more
+            than one number.
         BaseModelError: weights cannot be had or read.
         KnowledgeError: the bundle's knowledge is broken.
         MissingExtraError: the ``serve`` extra is not installed.
@@ -123,6 +125,8 @@ def load_scorer(
         need_level(model.name, level, model.level(level))
         return _of_model(model.name, model, model.bundle, knowledge, thresholds=True, level=level)
     if _may_be_model(what):
+        if is_cross_encoder(what):
+            return Scorer(what, load_cross_encoder(what, precision), precision=precision)
         manifest = Manifest(name="reranker", version=1, base=what, prompt=YES_NO, limits=YES_NO_LIMITS)
         try:
             return _of_model(what, _without_adapter(manifest, precision))
@@ -130,7 +134,7 @@ def load_scorer(
             raise BundleError(f"{what} is no yes/no reranker. {error}") from error
     raise InputError(
         f"There is no scorer {what!r}: use {', '.join(BASELINES)}, the name or folder of a bundle, or the folder or "
-        "hub id of a yes/no reranker."
+        "hub id of a cross-encoder or a yes/no reranker."
     )
 
 
