@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from csrm.scoring.integers import Projection, rounded
+from csrm.scoring.integers import Projection
 
 SIDES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 """Sides of the square matrices that are tried; the best counts."""
@@ -61,7 +61,8 @@ def _product(device: str, precision: str, side: int) -> Callable[[], torch.Tenso
     a = torch.randn(side, side, device=device)
     b = torch.randn(side, side, device=device)
     if precision == "int8":
-        projection, (whole, _) = Projection.of(b), rounded(a)
+        projection = Projection.of(b)
+        whole = torch.randint(1, 256, a.shape, dtype=torch.uint8)
         return lambda: projection(whole)
     a, b = a.to(DTYPES[precision]), b.to(DTYPES[precision])
     return lambda: a @ b

@@ -1,20 +1,29 @@
 """The engine for Gemma 3: its lean pass with prefix attention as one product for all rows.
 
-Knows how prefix and products attend; the layers themselves are in ``gemma3`` and ``integers``.
+Knows how prefix and products attend, and which layers run where: torch's of ``gemma3``, or, on a CPU that has what
+they need, those of ``fused``.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from csrm.scoring import gemma3, integers
+from csrm.scoring import gemma3
+from csrm.scoring.cpu import lacking_kernels
 from csrm.scoring.engine import Engine
 from csrm.scoring.exit import ExitHead
+from csrm.scoring.shares import Shares
+
+if TYPE_CHECKING:
+    from csrm.scoring.fused import FusedLayers, Product
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -26,7 +35,7 @@ class Prefix:
 
 
 class LeanGemma3Engine(Engine[Prefix]):
-    """Scores with ``csrm.scoring.gemma3``.
+    """Scores with ``csrm.scoring.gemma3``; in bf16 with ``csrm.scoring.fused`` where its kernels run.
 
     Args:
         model: a transformers ``Gemma3ForCausalLM`` with one key-value head, adapters merged.
@@ -35,8 +44,6 @@ class LeanGemma3Engine(Engine[Prefix]):
     """
 
     name = "lean-gemma3"
-    _before: Callable[..., tuple[Tensor, Tensor, Tensor]] = staticmethod(gemma3.before_attention)
-    _after: Callable[..., Tensor] = staticmethod(gemma3.after_attention)
 
     def __init__(self, model: Any, label_ids: tuple[int, ...], dtype: torch.dtype) -> None:
         super().__init__()
@@ -46,6 +53,13 @@ class LeanGemma3Engine(Engine[Prefix]):
         self.layers = len(self.weights.layers)
         self.answers = len(label_ids)
         self._exit: ExitHead | None = None
+        self._shares = Shares()
+        self._fused: FusedLayers | None = None
+        if dtype is torch.bfloat16:
+            if lacking := lacking_kernels(self.device):
+                log.info("bf16 runs in torch's layers: %s", lacking)
+            else:
+                self._fused = _fused(self.weights, dtype)
 
     def add_exit(self, head: ExitHead) -> None:
         """Give the engine an early exit."""
@@ -63,15 +77,19 @@ class LeanGemma3Engine(Engine[Prefix]):
 
     def _run_prefix_to(self, state: Prefix, layer: int) -> None:
         """Run the layers of the prefix that are not run yet, up to ``layer`` of them in all."""
+        missing = range(len(state.layers), layer)
+        found: list[tuple[Tensor, Tensor]] = []
 
         def attend(_: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-            state.layers.append((k[0, 0], v[0, 0]))
+            found.append((k[0, 0], v[0, 0]))
             return own_attention(q, k, v, self.weights.scale, mask)
 
-        missing = range(len(state.layers), layer)
-        state.residual = gemma3.run_layers(
-            self.weights, state.residual, missing, attend=attend, before=self._before, after=self._after
-        )
+        if self._fused is not None:
+            residual = self._fused.run(state.residual, missing, keep=found)
+        else:
+            residual = gemma3.run_layers(self.weights, state.residual, missing, attend=attend)
+        state.residual = residual
+        state.layers.extend(found)
 
     def _run_products(self, state: Prefix, ids: Tensor, last: Tensor) -> Tensor:
         return self._run_to_the_end(state, gemma3.embedded(self.weights, ids.to(self.device)), 0, last)
@@ -99,34 +117,43 @@ class LeanGemma3Engine(Engine[Prefix]):
         return hidden @ self.label_rows.T
 
     def _run_layers(self, state: Prefix, residual: Tensor, layers: range, last: Tensor | None) -> Tensor:
-        """Layers of products after the prefix."""
+        """Layers of products after the prefix; on a CPU the rows are shared out over threads."""
+
+        def run(rows: slice) -> Tensor:
+            return self._run_share(state, residual[rows], layers, None if last is None else last[rows])
+
+        n, t, _ = residual.shape
+        return self._shares.run(run, n, n * t) if self.device.type == "cpu" else run(slice(0, n))
+
+    def _run_share(self, state: Prefix, residual: Tensor, layers: range, last: Tensor | None) -> Tensor:
+        start = state.residual.shape[1]
+        if self._fused is not None:
+            return self._fused.run(residual, layers, last=last, start=start, prefix=state.layers)
 
         def attend(index: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
             return prefix_attention(q, k, v, self.weights.scale, mask, *state.layers[index])
 
-        start = state.residual.shape[1]
-        return gemma3.run_layers(
-            self.weights,
-            residual,
-            layers,
-            last=last,
-            start=start,
-            attend=attend,
-            before=self._before,
-            after=self._after,
-        )
+        return gemma3.run_layers(self.weights, residual, layers, last=last, start=start, attend=attend)
 
 
 class IntegerGemma3Engine(LeanGemma3Engine):
-    """The same in 8-bit integers, where ``csrm.scoring.integers`` lacks nothing; the embedding is bf16."""
-
-    _before = staticmethod(integers.before_attention)
-    _after = staticmethod(integers.after_attention)
+    """The same in 8-bit integers, where ``csrm.scoring.integers`` lacks nothing; attention and embedding are bf16."""
 
     def __init__(self, model: Any, label_ids: tuple[int, ...]) -> None:
+        from csrm.scoring.integers import Projection
+
         super().__init__(model, label_ids, torch.float32)
-        layers: list[Any] = [integers.IntegerLayer.of(layer) for layer in self.weights.layers]
-        self.weights = replace(self.weights, embedding=self.weights.embedding.bfloat16(), layers=layers)
+        self._fused = _fused(self.weights, torch.uint8, Projection.of)
+        self.weights = replace(self.weights, embedding=self.weights.embedding.bfloat16(), layers=[])
+
+
+def _fused(
+    weights: gemma3.Gemma3Weights, dtype: torch.dtype, product: Callable[[Tensor], Product] | None = None
+) -> FusedLayers:
+    from csrm.scoring.fused import FusedLayers, Layer, plain  # compiles kernels: only where they are used
+
+    layers = [Layer.of(layer, product or plain) for layer in weights.layers]
+    return FusedLayers(replace(weights, layers=[]), layers, dtype)
 
 
 def own_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:

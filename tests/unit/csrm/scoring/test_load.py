@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from csrm.prompt import PromptLimits, PromptTemplate
 from csrm.scoring import integers, lean, load
 from csrm.scoring.base import base_digest
+from csrm.scoring.cpu import lacking_kernels
 from csrm.scoring.load import Loaded, load_engine
 from csrm.scoring.walk import label_logits
 
@@ -53,12 +55,15 @@ def test_a_lean_pass_that_agrees_is_taken(precision: str, tiny_bases: dict[str, 
 
 def wrong(monkeypatch: pytest.MonkeyPatch, dtypes: set[torch.dtype]) -> None:
     """The lean pass looks at the wrong things, in these precisions."""
-    right = lean.prefix_attention
 
-    def attention(q: torch.Tensor, *rest: Any) -> torch.Tensor:
-        return right(q.flip(-1) if q.dtype in dtypes else q, *rest)
+    def but_wrong(right: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        return lambda q, *rest: right(q.flip(-1).contiguous() if q.dtype in dtypes else q, *rest)
 
-    monkeypatch.setattr(lean, "prefix_attention", attention)
+    monkeypatch.setattr(lean, "prefix_attention", but_wrong(lean.prefix_attention))
+    if lacking_kernels(torch.device("cpu")) is None:
+        from csrm.scoring import fused
+
+        monkeypatch.setattr(fused, "attention", but_wrong(fused.attention))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -92,9 +97,9 @@ def test_a_lean_pass_that_differs_in_bf16_only_is_taken_in_fp32(
 def test_integers_that_differ_are_left_for_what_auto_takes(
     precision: str, tiny_bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rounding that loses the sign of what it rounds."""
-    right = integers.rounded
-    monkeypatch.setattr(integers, "rounded", lambda x: right(x.abs()))
+    """Products of weights that have lost their signs."""
+    right = integers.Projection.of
+    monkeypatch.setattr(integers.Projection, "of", lambda weight: right(weight.abs()))
     monkeypatch.setitem(load.MAX_DIFFERENCE, "int8", 1e-4)  # the tiny model's answers hardly differ
     found = loaded(tiny_bases["gemma3"], precision)
     assert found.engine.name == "lean-gemma3"

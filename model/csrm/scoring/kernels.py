@@ -1,0 +1,323 @@
+"""What a layer does between its matrix products, each in one pass over memory; compiled by numba, on one thread.
+
+bf16 is taken and given as its bits (int16), which numpy has no type for. Each row of what goes into a product has a
+scale, which is 1 unless it was rounded to 8-bit integers. What is no number stays none: fast arithmetic that may take
+numbers to be finite is not used.
+
+Knows arrays; knows no torch, no model and no threads (no kernel holds Python's lock). They are compiled when this
+module is first imported, and kept beside it, or in the user's cache folder where that cannot be written.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float32]
+Bits = NDArray[np.int16]
+Operand = NDArray[Any]
+"""What goes into a product: bits of bf16, or unsigned bytes around ``ZERO``."""
+
+Scalar = float | np.float32
+"""One number in fp32."""
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+LARGEST = 127
+"""Of the 8-bit integers; they are symmetric."""
+
+ZERO = 128
+"""What zero becomes: oneDNN multiplies unsigned by signed integers fast, and two signed ones very slowly."""
+
+TINY = 1e-12
+"""The largest number of a row is taken to be at least this, so that a row of zeros has a scale."""
+
+_HALF = np.float32(ZERO + 0.5)  # what is cut off then rounds to the nearest
+_LARGEST, _TINY, _ONE = np.float32(LARGEST), np.float32(TINY), np.float32(1)
+_INFINITE, _SIGNLESS, _NAN = np.int32(0x7F800000), np.int32(0x7FFFFFFF), np.int32(0x7FC0)
+_SIXTEEN, _ROUND, _LAST_BIT = np.int32(16), np.int32(0x7FFF), np.int32(1)
+_BIAS, _MANTISSA = np.int32(127), np.int32(23)
+_LOWEST = np.float32(-126)  # of the exponents of two
+_LOG2_E = np.float32(1.44269504)
+_P1, _P2, _P3 = np.float32(0.69314718), np.float32(0.24022651), np.float32(0.05550411)
+_P4, _P5 = np.float32(0.00961813), np.float32(0.00133336)
+# gelu(x) = x / (1 + 2 ** (x * (_G1 + _G3 * x * x))), from x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x ** 3)))
+_G1, _G3 = np.float32(-2.302208198), np.float32(-0.1029432397)
+
+_FAST = {"reassoc", "contract", "arcp", "nsz"}
+_SLOW_S = 1.0
+
+_began = time.perf_counter()
+
+
+def _compiled(*signatures: str) -> Callable[[Kernel], Kernel]:
+    """Compile for these types now, or take what was compiled before."""
+
+    def decorate(function: Kernel) -> Kernel:
+        options: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "numpy"}
+        types: Any = list(signatures) or None
+        found: Any
+        try:
+            found = njit(types, cache=True, **options)(function)
+        except RuntimeError as error:  # numba's word for it that there is no folder to keep them in
+            if "cannot cache" not in str(error):
+                raise
+            log.warning("%s is compiled at every start: no cache folder can be written", function.__name__)
+            found = njit(types, **options)(function)
+        kernel: Kernel = found
+        return kernel
+
+    return decorate
+
+
+@_compiled()
+def _spread(bits: Bits, whole: NDArray[np.int32]) -> None:
+    """Bits of bf16 to those of fp32."""
+    for i in range(bits.shape[0]):
+        whole[i] = np.int32(bits[i]) << _SIXTEEN
+
+
+@_compiled()
+def _put(floats: Floats, whole: NDArray[np.int32], out: Operand) -> Scalar:
+    """Round a row, whose bits are ``whole``, and give its scale."""
+    if out.itemsize == 2:
+        for i in range(out.shape[0]):
+            u = whole[i]
+            rounded = (u + _ROUND + ((u >> _SIXTEEN) & _LAST_BIT)) >> _SIXTEEN
+            out[i] = np.int16(_NAN if (u & _SIGNLESS) > _INFINITE else rounded)
+        return _ONE
+    most = np.int32(0)
+    for i in range(out.shape[0]):  # as integers: then what is no number is the largest
+        most = max(most, whole[i] & _SIGNLESS)
+    one = np.empty(1, np.int32)
+    one[0] = most
+    largest: Scalar = one.view(np.float32)[0]
+    if largest < _TINY:
+        largest = _TINY
+    steps = _LARGEST / largest
+    for i in range(out.shape[0]):
+        out[i] = np.uint8(np.int32(floats[i] * steps + _HALF))
+    return largest / _LARGEST
+
+
+@_compiled()
+def _inverse(row: Floats, epsilon: Scalar) -> Scalar:
+    """One over the root mean square of a row."""
+    squares = np.float32(0)
+    for i in range(row.shape[0]):
+        squares += row[i] * row[i]
+    inverse: Scalar = _ONE / np.sqrt(squares / np.float32(row.shape[0]) + epsilon)
+    return inverse
+
+
+@_compiled()
+def _put_norm(
+    row: Floats, weight: Floats, epsilon: Scalar, floats: Floats, whole: NDArray[np.int32], out: Operand
+) -> Scalar:
+    inverse = _inverse(row, epsilon)
+    for i in range(row.shape[0]):
+        floats[i] = row[i] * inverse * weight[i]
+    return _put(floats, whole, out)
+
+
+@_compiled()
+def _add_row(
+    row: Floats,
+    mixed: Bits,
+    scale: Scalar,
+    weight: Floats,
+    epsilon: Scalar,
+    floats: Floats,
+    whole: NDArray[np.int32],
+) -> None:
+    _spread(mixed, whole)
+    for i in range(row.shape[0]):
+        floats[i] *= scale
+    inverse = _inverse(floats, epsilon)
+    for i in range(row.shape[0]):
+        row[i] += floats[i] * inverse * weight[i]
+
+
+@_compiled(
+    "void(float32[:,::1], float32[::1], float32, int16[:,::1], float32[::1])",
+    "void(float32[:,::1], float32[::1], float32, uint8[:,::1], float32[::1])",
+)
+def norm(residual: Floats, weight: Floats, epsilon: Scalar, out: Operand, scale: Floats) -> None:
+    """Root-mean-square norm (m, k) with ``weight`` (k,), rounded into ``out`` (m, k) and ``scale`` (m,)."""
+    whole = np.empty(residual.shape[1], np.int32)
+    floats = whole.view(np.float32)
+    for r in range(residual.shape[0]):
+        scale[r] = _put_norm(residual[r], weight, epsilon, floats, whole, out[r])
+
+
+@_compiled("void(float32[:,::1], int16[:,::1], float32[::1], float32[::1], float32)")
+def add(residual: Floats, mixed: Bits, mixed_scale: Floats, weight: Floats, epsilon: Scalar) -> None:
+    """Add the norm of what a product gave, times its scale, to the residual stream (m, k), in place."""
+    whole = np.empty(residual.shape[1], np.int32)
+    floats = whole.view(np.float32)
+    for r in range(residual.shape[0]):
+        _add_row(residual[r], mixed[r], mixed_scale[r], weight, epsilon, floats, whole)
+
+
+@_compiled(
+    "void(float32[:,::1], int16[:,::1], float32[::1], float32[::1], float32[::1], float32, int16[:,::1], float32[::1])",
+    "void(float32[:,::1], int16[:,::1], float32[::1], float32[::1], float32[::1], float32, uint8[:,::1], float32[::1])",
+)
+def add_norm(
+    residual: Floats,
+    mixed: Bits,
+    mixed_scale: Floats,
+    weight: Floats,
+    following: Floats,
+    epsilon: Scalar,
+    out: Operand,
+    scale: Floats,
+) -> None:
+    """``add``, and then ``norm`` with the weight ``following``, row by row."""
+    whole = np.empty(residual.shape[1], np.int32)
+    floats = whole.view(np.float32)
+    for r in range(residual.shape[0]):
+        _add_row(residual[r], mixed[r], mixed_scale[r], weight, epsilon, floats, whole)
+        scale[r] = _put_norm(residual[r], following, epsilon, floats, whole, out[r])
+
+
+@_compiled(
+    "void(int16[:,:,::1], float32[::1], float32[::1], float32[::1], float32[:,::1], float32[:,::1], float32,"
+    " int16[:,:,::1], int16[:,::1], int16[:,::1])"
+)
+def turn(
+    fused: Bits,
+    scale: Floats,
+    norm_q: Floats,
+    norm_k: Floats,
+    cos: Floats,
+    sin: Floats,
+    epsilon: Scalar,
+    queries: Bits,
+    keys: Bits,
+    values: Bits,
+) -> None:
+    """Cut up what the first projection gave, norm and rotate queries and keys, and scale the values.
+
+    Args:
+        fused: (m, heads + 2, d): the heads of a token, its key and its value; a token is each row of ``scale`` (m,).
+        norm_q, norm_k: (d,).
+        cos, sin: of each position, (t, d); the tokens are rows of t positions, one after another.
+        queries: out, (m, heads, d).
+        keys, values: out, (m, d).
+    """
+    heads, d = queries.shape[1], queries.shape[2]
+    half = d // 2
+    from_bits = np.empty(d, np.int32)
+    row = from_bits.view(np.float32)
+    whole = np.empty(d, np.int32)
+    turned = whole.view(np.float32)
+    for m in range(fused.shape[0]):
+        t = m % cos.shape[0]
+        for j in range(heads + 1):
+            _spread(fused[m, j], from_bits)
+            for i in range(d):
+                row[i] *= scale[m]
+            inverse = _inverse(row, epsilon)
+            weight = norm_q if j < heads else norm_k
+            for i in range(d):
+                row[i] *= inverse * weight[i]
+            for i in range(half):
+                turned[i] = row[i] * cos[t, i] - row[i + half] * sin[t, i]
+                turned[i + half] = row[i + half] * cos[t, i + half] + row[i] * sin[t, i + half]
+            _put(turned, whole, queries[m, j] if j < heads else keys[m])
+        _spread(fused[m, heads + 1], from_bits)
+        for i in range(d):
+            turned[i] = row[i] * scale[m]
+        _put(turned, whole, values[m])
+
+
+@_compiled("void(int16[:,:,::1], int16[:,:,::1], int64[::1], float32)")
+def soften(shared: Bits, own: Bits, seen: NDArray[np.int64], factor: Scalar) -> None:
+    """Softmax over the scores of the prefix and those of a token's own row, in place.
+
+    Args:
+        shared: scores with the prefix, (queries, heads, p).
+        own: scores with the own row, (queries, heads, t).
+        seen: how many of its own row a query sees, (queries,); the weights of others become 0.
+        factor: of the scores.
+    """
+    p, t = shared.shape[2], own.shape[2]
+    whole, twos = np.empty(p + t, np.int32), np.empty(p + t, np.int32)
+    floats, powers = whole.view(np.float32), twos.view(np.float32)
+    for m in range(own.shape[0]):
+        end = p + seen[m]
+        for j in range(own.shape[1]):
+            _spread(shared[m, j], whole[:p])
+            _spread(own[m, j], whole[p:])
+            most = np.float32(-np.inf)
+            for i in range(end):
+                most = max(most, floats[i])
+            for i in range(end):
+                z = (floats[i] - most) * (factor * _LOG2_E)
+                if z < _LOWEST:  # and not `max`, which would lose what is no number
+                    z = _LOWEST
+                k = np.rint(z)
+                f = z - k
+                twos[i] = (np.int32(k) + _BIAS) << _MANTISSA
+                floats[i] = _ONE + f * (_P1 + f * (_P2 + f * (_P3 + f * (_P4 + f * _P5))))
+            total = np.float32(0)
+            for i in range(end):
+                floats[i] *= powers[i]
+                total += floats[i]
+            share = _ONE / total
+            for i in range(end):
+                floats[i] *= share
+            for i in range(end, p + t):
+                floats[i] = np.float32(0)
+            _put(floats[:p], whole[:p], shared[m, j])
+            _put(floats[p:], whole[p:], own[m, j])
+
+
+@_compiled(
+    "void(int16[:,::1], float32[::1], int16[:,::1], float32[::1])",
+    "void(int16[:,::1], float32[::1], uint8[:,::1], float32[::1])",
+)
+def gate(gate_up: Bits, gate_scale: Floats, out: Operand, scale: Floats) -> None:
+    """``gelu(gate) * up`` (m, k) of the product (m, 2 k) that gave both, times its scale; gelu's tanh form."""
+    k = out.shape[1]
+    gate_bits, whole, twos = np.empty(k, np.int32), np.empty(k, np.int32), np.empty(k, np.int32)
+    gates, floats, powers = gate_bits.view(np.float32), whole.view(np.float32), twos.view(np.float32)
+    for r in range(out.shape[0]):
+        _spread(gate_up[r, :k], gate_bits)
+        _spread(gate_up[r, k:], whole)
+        by = gate_scale[r]
+        for i in range(k):
+            x = gates[i] * by
+            z = x * (_G1 + _G3 * x * x)
+            z = min(max(z, _LOWEST), -_LOWEST)  # what is no number is still in the product below
+            n = np.rint(z)
+            f = z - n
+            twos[i] = (np.int32(n) + _BIAS) << _MANTISSA
+            gates[i] = _ONE + f * (_P1 + f * (_P2 + f * (_P3 + f * (_P4 + f * _P5))))
+            floats[i] *= x * by
+        for i in range(k):
+            floats[i] /= _ONE + powers[i] * gates[i]
+        scale[r] = _put(floats, whole, out[r])
+
+
+@_compiled("void(int16[:,::1], uint8[:,::1], float32[::1])")
+def round_down(bits: Bits, out: Operand, scale: Floats) -> None:
+    """bf16 (m, k) as 8-bit integers in ``out`` (m, k), and the scale of each row (m,)."""
+    whole = np.empty(out.shape[1], np.int32)
+    floats = whole.view(np.float32)
+    for r in range(out.shape[0]):
+        _spread(bits[r], whole)
+        scale[r] = _put(floats, whole, out[r])
+
+
+if (_seconds := time.perf_counter() - _began) > _SLOW_S:
+    log.info("Compiled the kernels in %.1f s; the next start finds them", _seconds)
