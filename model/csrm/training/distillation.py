@@ -138,6 +138,12 @@ def mixed(given: NDArray[np.float32], found: NDArray[np.float32], weight: float)
     return np.where(several, allowed, (1 - weight) * given + weight * found).astype(np.float32)
 
 
+def softened(example: relevance.Example, grades: NDArray[np.float32], weight: float) -> relevance.Example:
+    """The example with its label and some grades (4,), mixed as ``mixed`` does."""
+    given = np.array([example.target], dtype=np.float32)
+    return dataclasses.replace(example, target=_four(mixed(given, grades[None], weight)[0]))
+
+
 def _train_teacher(
     trainer: Trainer,
     lessons: Sequence[Lesson],

@@ -38,6 +38,26 @@ class DataSource(_Settings):
 
     path: Path
     repeat: int = Field(default=1, ge=1, description="How often each row is seen in an epoch.")
+    share: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Of its rows, drawn by whole queries in an order that the recipe's seed gives: queries that come "
+        "from one another have one place in it, in all sources.",
+    )
+    grades: Path | None = Field(
+        default=None,
+        description="Soft labels: an NPZ file whose array ``grades`` has P(E), P(S), P(C), P(I) of each row.",
+    )
+    weight: float = Field(
+        default=0.5, gt=0, le=1, description="Weight of the soft labels beside the given ones."
+    )
+
+    @model_validator(mode="after")
+    def _weight_of_something(self) -> Self:
+        if self.grades is None and "weight" in self.model_fields_set:
+            raise ValueError("weight is that of soft labels: name grades, or leave weight out")
+        return self
 
 
 class KnowledgeSettings(_Settings):

@@ -11,16 +11,25 @@ import logging
 import platform
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from csrm.errors import InputError, MissingExtraError
 from csrm.training import continuing
-from csrm.training.data import TrainingRow, deduplicated, read_pairs, refuse_leaks, refuse_one_kind
+from csrm.training.data import (
+    TrainingRow,
+    deduplicated,
+    origins_of,
+    read_pairs,
+    refuse_leaks,
+    refuse_one_kind,
+)
+from csrm.training.drawing import drawn, read_grades
 from csrm.training.recipe import Recipe, Stage
 from csrm.training.starting import lora_of, start_of
 
@@ -31,15 +40,33 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def stage_rows(stage: Stage, data: Sequence[Path]) -> list[TrainingRow]:
-    """Rows of a stage, repeated pairs removed (the first source wins), then repeated as the recipe says."""
-    repeats: dict[tuple[str, str], int] = {}
+Soft = NDArray[np.float32]
+Pair = tuple[str, str]
+
+
+def stage_rows(
+    stage: Stage, data: Sequence[Path], seed: int
+) -> tuple[list[TrainingRow], dict[Pair, tuple[Soft, float]]]:
+    """Rows of a stage, drawn and repeated as the recipe says, of repeated pairs the first; and, by pair, the soft
+    labels that some of them have, with their weight.
+
+    Raises:
+        InputError: a file is missing or wrong.
+    """
+    repeats: dict[Pair, int] = {}
+    soft: dict[Pair, tuple[Soft, float]] = {}
     rows: list[TrainingRow] = []
-    for source in stage.sources:
-        part = read_pairs(under(data, source.path), TrainingRow)
-        rows += part
-        for row in part:
-            repeats.setdefault(row.key, source.repeat)
+    files = [read_pairs(under(data, source.path), TrainingRow) for source in stage.sources]
+    origin = origins_of([row for part in files for row in part])
+    for source, part in zip(stage.sources, files, strict=True):
+        grades = None if source.grades is None else read_grades(under(data, source.grades), len(part))
+        for place in drawn(part, source.share, seed, origin):
+            row = part[place]
+            rows.append(row)
+            if row.key not in repeats:
+                repeats[row.key] = source.repeat
+                if grades is not None:
+                    soft[row.key] = grades[place], source.weight
     unique = deduplicated(rows)
     first = {row.key: row.label for row in unique}
     contrary = sum(not set(row.label) & set(first[row.key]) for row in rows)
@@ -47,7 +74,7 @@ def stage_rows(stage: Stage, data: Sequence[Path]) -> list[TrainingRow]:
         "stage %s: %d rows, %d unique; of the %d repeated ones %d contradict the first, which stays",
         *(stage.name, len(rows), len(unique), len(rows) - len(unique), contrary),
     )
-    return [row for row in unique for _ in range(repeats[row.key])]
+    return [row for row in unique for _ in range(repeats[row.key])], soft
 
 
 def train(
@@ -78,7 +105,8 @@ def train(
 
     continuing.refuse_other_recipe(run, recipe)
     dev = [row for path in recipe.dev for row in read_pairs(under(data, path))]
-    rows_of = [stage_rows(stage, data) for stage in recipe.stages]
+    read = [stage_rows(stage, data, recipe.seed) for stage in recipe.stages]
+    rows_of = [rows for rows, _ in read]
     for rows in rows_of:
         refuse_leaks(rows, dev)
     refuse_one_kind("dev", dev)
@@ -86,8 +114,8 @@ def train(
     start = start_of(recipe, data)
     trainer = Trainer(recipe, annotators=[row.label_by for rows in rows_of for row in rows], start=start)
     lessons = [
-        _lesson(stage, rows, data, recipe.seed, trainer)
-        for stage, rows in zip(recipe.stages, rows_of, strict=True)
+        _lesson(stage, rows, soft, data, recipe.seed, trainer)
+        for stage, (rows, soft) in zip(recipe.stages, read, strict=True)
     ]
     mark = continuing.mark_of(lessons, start)
     continuing.refuse_other_rows(run, mark)
@@ -174,9 +202,14 @@ def fit_exit(
 
 
 def _lesson(
-    stage: Stage, rows: list[TrainingRow], data: Sequence[Path], seed: int, trainer: Trainer
+    stage: Stage,
+    rows: list[TrainingRow],
+    soft: Mapping[Pair, tuple[Soft, float]],
+    data: Sequence[Path],
+    seed: int,
+    trainer: Trainer,
 ) -> Lesson:
-    """A stage with its rows and parallel text, encoded."""
+    """A stage with its rows, their labels and parallel text, encoded."""
     from csrm.training import distillation, relevance, translation
 
     log.info("stage %s: labels %s", stage.name, dict(Counter(f"{r.locale}/{r.label}" for r in rows)))
@@ -193,10 +226,14 @@ def _lesson(
         for path in stage.translation.sources:
             parallel += translation.read_lines(under(data, path), stage.translation)
         log.info("stage %s: %d lines to translate", stage.name, len(parallel))
+    examples = relevance.encode(rows, lines, trainer.encoder)
+    for place, row in enumerate(rows):
+        if row.key in soft:
+            examples[place] = distillation.softened(examples[place], *soft[row.key])
     return distillation.Lesson(
         stage,
         rows,
-        relevance.encode(rows, lines, trainer.encoder),
+        examples,
         translation.encode(parallel, trainer.tokenizer),
     )
 
