@@ -6,16 +6,16 @@ Knows Ray Train; what the workers do together is ``csrm.training.parallel``. Nee
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
-from csrm.errors import CsrmError, InputError
+from csrm.errors import InputError, TrainingError
 from csrm.training.recipe import Recipe
 from csrm_cli.training_progress import log_step
 
-
-class WorkersFailedError(CsrmError):
-    """A worker of a distributed training died; what was checkpointed is kept."""
+_OURS = re.compile(r"csrm\w*(\.\w+)+: ")
+"""How a traceback begins its last line where the error is one of ours."""
 
 
 def train_on_workers(recipe: Recipe, run: Path, data: list[Path], workers: int) -> Path:
@@ -32,7 +32,7 @@ def train_on_workers(recipe: Recipe, run: Path, data: list[Path], workers: int) 
 
     Raises:
         InputError: the cluster has fewer GPUs or cores than workers.
-        WorkersFailedError: a worker failed; its own words are in the message.
+        TrainingError: a worker failed; its own words are in the message, and what was checkpointed is kept.
     """
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -53,7 +53,7 @@ def train_on_workers(recipe: Recipe, run: Path, data: list[Path], workers: int) 
     trainer = TorchTrainer(
         _work,
         train_loop_config={
-            "recipe": recipe.model_dump(mode="json"),
+            "recipe": from_the_root(recipe).model_dump(mode="json"),
             "run": str(run.resolve()),
             "data": [str(folder.resolve()) for folder in data],
         },
@@ -65,9 +65,29 @@ def train_on_workers(recipe: Recipe, run: Path, data: list[Path], workers: int) 
     try:
         trainer.fit()
     except Exception as error:  # Ray wraps whatever the worker raised
-        cause = error.__cause__ or error
-        raise WorkersFailedError(f"A worker failed: {str(cause).strip().splitlines()[-1]}") from error
+        raise TrainingError(f"A worker failed: {own_words(error)}") from error
     return run / "adapter"
+
+
+def from_the_root(recipe: Recipe) -> Recipe:
+    """The recipe with folders of its base and start named from the root: workers run elsewhere."""
+    named = {"base": recipe.base, "start": recipe.start}
+    return recipe.model_copy(
+        update={
+            setting: str(Path(value).resolve()) if value is not None and Path(value).is_dir() else value
+            for setting, value in named.items()
+        }
+    )
+
+
+def own_words(error: BaseException) -> str:
+    """The last line of what a worker raised: of one with an error of ours, for the others only lost touch with it."""
+    failures = getattr(error, "worker_failures", None) or {0: error.__cause__ or error}
+    lines = [
+        (str(failure).strip() or type(failure).__name__).splitlines()[-1] for failure in failures.values()
+    ]
+    ours = next((line for line in lines if _OURS.match(line)), lines[0])
+    return _OURS.sub("", ours)
 
 
 def _work(config: dict[str, Any]) -> None:
