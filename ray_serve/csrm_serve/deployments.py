@@ -87,8 +87,13 @@ class Scorer:
     async def state(self) -> PartState:
         return PartState(True, self._live.fault, self._live.queue.describe())
 
+    async def start_s(self) -> dict[str, float]:
+        """Seconds that the start of this replica took, by what was done in them."""
+        return self._live.start_s
+
     async def check_health(self) -> None:
-        """Asked by Serve every ten seconds: the time to see whether another bundle was put into the folder.
+        """Asked by Serve every ten seconds: the time to see whether another bundle was put into the folder, and to
+        give back memory.
 
         A replica that raises is replaced.
         """
@@ -96,7 +101,11 @@ class Scorer:
             raise RuntimeError(f"One batch has been scored for over {STUCK_S:.0f} s.")
         self._say_engine()
         if self._refreshing is None or self._refreshing.done():
-            self._refreshing = asyncio.create_task(asyncio.to_thread(self._live.refresh))
+            self._refreshing = asyncio.create_task(asyncio.to_thread(self._look_around))
+
+    def _look_around(self) -> bool:
+        self._live.rest()
+        return self._live.refresh()
 
 
 def _shared_cache(settings: ServeSettings) -> SharedCache | None:

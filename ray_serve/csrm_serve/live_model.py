@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from csrm.prompt import PROMPT_FORMAT
+from csrm.scoring.freed import give_back
 from csrm_serve.errors import StartError
 from csrm_serve.memory import available_bytes
 from csrm_serve.messages import Scored, ScoringJob
@@ -42,6 +43,9 @@ class LiveModel:
         observe: see `ScoringQueue`.
         shared: cache of grades beyond this replica.
 
+    Attributes:
+        start_s: seconds that the first model took, by what was done in them.
+
     Raises:
         CsrmError: the bundle or its base cannot be used.
     """
@@ -64,8 +68,19 @@ class LiveModel:
         self._taken = self._seen = _look(self._bundle)
         self._needed_bytes = 0
         self.fault: str | None = None
+        began = time.perf_counter()
+        import csrm.scoring.load  # noqa: F401  (torch and transformers, which take as long as all the rest)
+
+        imported = time.perf_counter()
         self.model = self._load(settings.precision)
+        loaded = time.perf_counter()
         self.queue = ScoringQueue(self.model, level=settings.level, observe=observe)
+        self.start_s = {
+            "imports": imported - began,
+            "model": loaded - imported,
+            "first query": time.perf_counter() - loaded,
+        }
+        self._rested_after = 0
         # What loading took this time, it takes again: the peak of this process, in kB on Linux.
         self._needed_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -83,6 +98,12 @@ class LiveModel:
             await self._shared.fill(model.cache, self._identity(model), questions, job.products)
             self._observe("shared_cache", (time.perf_counter() - began) * 1000)
         return await self.queue.run(job)
+
+    def rest(self) -> None:
+        """Give memory back that the last queries took, once there is nothing to do. Called now and then."""
+        if self.queue.done != self._rested_after and self.queue.idle():
+            self._rested_after = self.queue.done
+            give_back()
 
     def refresh(self) -> bool:
         """Take up what is in the folder now, if it is something else and lay still since the last look.
@@ -132,6 +153,7 @@ class LiveModel:
         )
         if model.warning:
             log.warning(model.warning)
+        give_back()  # all that was read for the check alone
         if self._shared is not None:
             model.cache.told = partial(self._shared.keep, self._identity(model))
         return model

@@ -5,6 +5,7 @@ Knows the processes of a service that was started here, and its ``/readyz``; kno
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ T = TypeVar("T")
 
 _SCORER = "ray::ServeReplica:csrm:Scorer"
 """How Ray titles the process of a replica of `csrm_serve.app`."""
+
+REST_S = 25.0
+"""Within so long a replica that has nothing to do gives memory back: Serve asks for its health every ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ def memory_around(url: str, ask: Callable[[], T]) -> tuple[ReplicaMemory, T]:
         precision = str(orjson.loads(answer.read())["scorer"]["precision"])
     ready = _largest_mb()
     found = ask()
+    time.sleep(REST_S)
     return ReplicaMemory(precision, ready, _largest_mb()), found
 
 

@@ -79,6 +79,9 @@ class ScoringQueue:
         level: of jobs that name none; the model's own where null.
         observe: called in the model's thread with a stage's name and its milliseconds.
 
+    Attributes:
+        done: batches that were begun so far.
+
     Raises:
         BundleError: the model gives no usable judgment of the first query.
     """
@@ -96,6 +99,7 @@ class ScoringQueue:
         self._running: list[_Turns] = []
         self._batch_s = 0.0
         self._busy_since: float | None = None
+        self.done = 0
         threading.Thread(target=self._work, name="scorer", daemon=True).start()
         self._prove(model)
         self._model = model
@@ -121,6 +125,10 @@ class ScoringQueue:
         """Seconds that the running batch has taken so far; 0 when none runs."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
+
+    def idle(self) -> bool:
+        """Whether there is nothing to do just now."""
+        return not self._running and self._arrived.empty() and self._busy_since is None
 
     async def run(self, job: ScoringJob) -> Scored:
         """Judge a job's products. Cancelling the call drops the job, after the batch that runs.
@@ -183,6 +191,7 @@ class ScoringQueue:
 
     def _step(self, turns: _Turns) -> Judged | None:
         """One batch of a job; its judgments where that was the last."""
+        self.done += 1
         job = turns.job
         if turns.steps is None:
             if time.monotonic() >= turns.deadline:

@@ -5,7 +5,6 @@ A folder as transformers reads it stands for them, adapter merged, so that other
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from csrm.benchmark.workload import MOST_PRODUCTS, searches
 from csrm.bundle import MANIFEST_FILE, Bundle, Manifest, load_bundle
 from csrm.errors import InputError
 from csrm.prompt import GRADES, PromptEncoder, PromptTemplate
+from csrm.scoring.adapter import merge
 from csrm.scoring.base import prepare_base
 
 SHAPES: dict[str, Callable[[], PreTrainedConfig]] = {
@@ -113,13 +113,7 @@ def of_bundle(name: str, folder: Path) -> Weights:
     base = prepare_base(bundle.manifest.base)
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     if bundle.adapter_path is not None:
-        from peft import PeftModel
-
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # between peft and transformers, no word to our user
-            model = PeftModel.from_pretrained(model, str(bundle.adapter_path)).merge_and_unload()
+        merge(model, bundle.adapter_path, base)
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     return Weights(bundle, folder)

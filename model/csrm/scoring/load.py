@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from csrm.errors import BaseModelError, BundleError
+from csrm.errors import BaseModelError
 from csrm.prompt import PromptEncoder, PromptLimits, PromptTemplate
 from csrm.scoring import integers
+from csrm.scoring.adapter import merge
 from csrm.scoring.base import base_digest, prepare_base
 from csrm.scoring.engine import Engine, Logits, NotFiniteError, softmax
 from csrm.scoring.exit import read_exit
+from csrm.scoring.freed import give_back
 from csrm.scoring.lean import IntegerGemma3Engine, LeanGemma3Engine
 from csrm.scoring.library import LibraryEngine
 from csrm.scoring.pace import Pace
@@ -90,14 +91,21 @@ def load_engine(
     folder = prepare_base(base)
     disable_progress_bar()  # type: ignore[no-untyped-call]
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    began = time.perf_counter()
     model = _read(folder, base, adapter, where)
+    weights_s = time.perf_counter() - began
     encoder = PromptEncoder(_tokenizer(folder, base, model), template, limits)
+    tokenizer_s = time.perf_counter() - began - weights_s
     whole = precision == "int8"
     if precision in ("auto", "int8"):
         precision = "bf16" if fastest_dtype(where) is torch.bfloat16 else "fp32"
     left: list[str] = []
 
     def loaded(engine: Engine[Any], precision: str) -> Loaded:
+        checks_s = time.perf_counter() - began - weights_s - tokenizer_s
+        log.info(
+            "Weights %.1f s, tokenizer %.1f s, engine and its check %.1f s.", weights_s, tokenizer_s, checks_s
+        )
         warning = f"{'; '.join(left)}: {engine.name} in {precision} is used" if left else None
         if warning:
             log.warning(warning)
@@ -164,8 +172,9 @@ def _read(folder: str, base: str | Path, adapter: Path | None, where: torch.devi
     except (OSError, ValueError, ImportError) as error:
         raise BaseModelError(f"The base {base} cannot be loaded: {error}") from error
     if adapter is not None:
-        model = _merged(model, adapter, base)
-    return model.to(where).eval()
+        merge(model, adapter, base)
+    # Without gradients: what is made of the weights would else keep all of them for its own.
+    return model.to(where).eval().requires_grad_(False)
 
 
 def _tokenizer(folder: str, base: str | Path, model: Any) -> Any:
@@ -177,20 +186,8 @@ def _tokenizer(folder: str, base: str | Path, model: Any) -> Any:
         raise BaseModelError(
             f"The tokenizer of {base} has {tokenizer.vocab_size} tokens and the model {rows}: it is another model's."
         )
+    give_back()  # reading a large vocabulary takes three times what it comes to
     return tokenizer
-
-
-def _merged(model: Any, adapter: Path, base: str | Path) -> Any:
-    from peft import PeftModel
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # between peft and transformers, no word to our user
-            return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
-        raise BundleError(f"The adapter {adapter} does not fit the base {base}: {error}") from error
 
 
 def _in_bf16(model: Any) -> Any:

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from csrm_serve import live_model
 from csrm_serve.live_model import LiveModel
@@ -127,3 +129,48 @@ async def test_a_bundle_without_the_memory_to_load_it_is_left(
     assert looks_twice(live) == [False, False]
     assert live.fault and "GB of memory" in live.fault
     assert (await live.queue.run(job())).model == "tiny@1"
+
+
+def test_another_base_under_the_same_bundle_shares_no_grades(
+    live: LiveModel, folder: Path, base: Path, tmp_path: Path
+) -> None:
+    """Only the contents of the base differ: name, version, adapter and precision do not."""
+    same = LiveModel(ServeSettings(bundle=str(folder), precision="fp32"), 1)
+    assert same._identity(same.model) == live._identity(live.model)
+    copy = tmp_path / "copy"
+    shutil.copytree(base, copy)
+    copied = LiveModel(ServeSettings(bundle=str(folder), base=str(copy), precision="fp32"), 1)
+    assert copied._identity(copied.model) == live._identity(live.model), "it is what they hold that counts"
+    weights = AutoModelForCausalLM.from_pretrained(copy)
+    with torch.no_grad():
+        weights.model.layers[0].mlp.down_proj.weight[0, 0] += 1
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    weights.save_pretrained(other)
+    changed = LiveModel(ServeSettings(bundle=str(folder), base=str(other), precision="fp32"), 1)
+    assert changed.model.name == live.model.name
+    assert changed._identity(changed.model) != live._identity(live.model)
+
+
+async def test_memory_is_given_back_once_after_work(live: LiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bool] = []
+    monkeypatch.setattr(live_model, "give_back", lambda: given.append(live.queue.idle()))
+    live.rest()
+    live.rest()
+    assert given == [True], "the first query was work too"
+    long = asyncio.create_task(live.queue.run(job(3_000)))
+    await asyncio.sleep(0.05)
+    live.rest()
+    assert len(given) == 1, "it is busy"
+    await long
+    for _ in range(1_000):
+        if live.queue.idle():
+            break
+        await asyncio.sleep(0.01)
+    live.rest()
+    assert given == [True, True]
+
+
+def test_a_start_says_what_it_took(live: LiveModel) -> None:
+    assert list(live.start_s) == ["imports", "model", "first query"]
+    assert live.start_s["model"] > 0 and live.start_s["first query"] > 0
