@@ -87,10 +87,6 @@ class Scorer:
     async def state(self) -> PartState:
         return PartState(True, self._live.fault, self._live.queue.describe())
 
-    async def start_s(self) -> dict[str, float]:
-        """Seconds that the start of this replica took, by what was done in them."""
-        return self._live.start_s
-
     async def check_health(self) -> None:
         """Asked by Serve every ten seconds: the time to see whether another bundle was put into the folder, and to
         give back memory.

@@ -80,6 +80,7 @@ class LiveModel:
             "model": loaded - imported,
             "first query": time.perf_counter() - loaded,
         }
+        log.info("Start: %s.", ", ".join(f"{what} {spent:.1f} s" for what, spent in self.start_s.items()))
         self._rested_after = 0
         # What loading took this time, it takes again: the peak of this process, in kB on Linux.
         self._needed_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -95,7 +95,6 @@ def running(
         _start_ray(address, settings, dashboard_port, metrics_port)
         say("Loading the model")
         _deploy(settings, host, port, joined=address is not None)
-        say(f"The model is loaded: {_start_s()}")
         yield Addresses(
             api=f"http://{host}:{port}",
             dashboard=f"http://127.0.0.1:{dashboard_port}" if address is None else None,
@@ -184,20 +183,6 @@ def _deploy(settings: ServeSettings, host: str, port: int, *, joined: bool) -> N
         if APPLICATION in states:
             told += [deployment.message for deployment in states[APPLICATION].deployments.values()]
         raise StartError(_why_not("\n".join(told))) from error
-
-
-def _start_s() -> str:
-    """What a scorer's start was spent on; the rest until now was Ray's."""
-    from ray import serve
-
-    from csrm_serve.app import APPLICATION
-
-    try:
-        handle = serve.get_deployment_handle("Scorer", APPLICATION)
-        spent: dict[str, float] = handle.start_s.remote().result(timeout_s=30)
-    except Exception as error:  # it serves, whatever it says of its start
-        return f"how long it took, it does not say ({type(error).__name__})"
-    return ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in spent.items())
 
 
 def _stop(*, joined: bool) -> None:
