@@ -28,7 +28,7 @@ from csrm.training.recipe import DistillationSettings, LoraSettings, Recipe, Sta
 from csrm.training.trainer import Dev, Trainer
 
 SOURCES = tuple(f"llm_judged/{locale}.jsonl.gz" for locale in ("en", "es", "ja", "ko", "zh-TW"))
-DISTILLATION = DistillationSettings(folds=2, rounds=1)
+DISTILLATION = DistillationSettings(folds=3, rounds=1)
 RECIPE = Recipe(
     name="label-noise",
     lora=LoraSettings(rank=16, alpha=32),

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from csrm.errors import InputError
 from csrm.prompt import GRADES
 from csrm.training import parallel, record, relevance, translation
 from csrm.training.data import TrainingRow, origins_of
@@ -90,8 +91,16 @@ def refined(
         worker: which of how many processes on the same folder this is: each trains its share of a round's teachers
             and waits for the others'.
         on_step: called after each optimiser step.
+
+    Raises:
+        InputError: all rows fell into one fold, so that its teacher would learn from nothing.
     """
     folds = folds_of([row for lesson in lessons for row in lesson.rows], settings.folds)
+    if len(set(folds.tolist())) < 2:
+        raise InputError(
+            f"distillation.folds: all {len(folds)} rows fell into one of {settings.folds} folds, which are cut by "
+            "query: nothing is left for its teacher. Take rows of more queries, or another number of folds."
+        )
     given = np.array([e.target for lesson in lessons for e in lesson.examples], dtype=np.float32)
     rows = [row for lesson in lessons for row in lesson.rows]
     before = current = list(lessons)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from csrm.errors import InputError
 from csrm.training.data import TrainingRow
 from csrm.training.distillation import Lesson, folds_of, mixed, refined
 from csrm.training.recipe import DistillationSettings, Recipe, Stage
@@ -97,6 +98,24 @@ def test_labels_are_judged_by_those_they_taught(places: list[int], taken: int, t
     wanted = [1, 0, 0, 0] if taken == 0 else 0.5 * np.array([1, 0, 0, 0]) + 0.5 * taught / taught.sum()
     for example in found[0].examples:
         assert example.target == pytest.approx(wanted, abs=1e-6)
+
+
+def test_rows_that_fall_into_one_fold_are_refused(tmp_path: Path) -> None:
+    rows = [row("one query")] * 8
+    lesson = Lesson(
+        Stage.model_validate({"name": "only", "sources": [{"path": "rows"}]}),
+        rows,
+        [Example(ids=[i], target=(1, 0, 0, 0)) for i in range(8)],
+        [],
+    )
+    with pytest.raises(InputError, match=r"distillation\.folds: all 8 rows fell into one of 3 folds"):
+        refined(
+            cast(Trainer, None),
+            [lesson],
+            DistillationSettings(folds=3),
+            Dev([], np.zeros(0, dtype=bool)),
+            tmp_path,
+        )
 
 
 @pytest.fixture
