@@ -94,7 +94,7 @@ def test_constraints_are_exact_versions_and_nothing_else() -> None:
 
 
 def test_the_distribution_holds_what_it_ships(tmp_path: Path) -> None:
-    """A wheel, built as a release is: every file of the packages, the templates and the bundles are in it."""
+    """A wheel, built as a release is: all files of packages, templates, bundles, recipes and written rows are in it."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT,
@@ -110,6 +110,8 @@ def test_the_distribution_holds_what_it_ships(tmp_path: Path) -> None:
         "cli/csrm_cli": "csrm_cli",
         "index_templates": "csrm_opensearch/index_templates",
         "model/bundles": "csrm/bundles",
+        "model/recipes": "csrm/recipes",
+        "model/data": "csrm/data",
     }
     for folder, package in homes.items():
         files = [file for file in tracked_files() if file.is_relative_to(ROOT / folder)]

@@ -9,10 +9,13 @@ import typer
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="The recipe (YAML).")],
+    recipe: Annotated[Path, typer.Argument(help="The recipe (YAML), or the name of a shipped one.")],
     data: Annotated[
         list[Path],
-        typer.Option(help="Folder that the recipe's paths are looked up in; may be given several times."),
+        typer.Option(
+            help="Folder that the recipe's paths are looked up in; may be given several times. The shipped rows come "
+            "after them."
+        ),
     ],
     run: Annotated[
         Path | None,

@@ -14,13 +14,17 @@ WORTH = 1.15
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """``windows`` are the products a query that fit into the budget at p50, by level; 0 where not even ten do."""
+    """``windows`` are the products a query that fit into the budget at p50, by level; 0 where not even ``least`` do.
+
+    ``least`` is the fewest products that were measured.
+    """
 
     precision: str
     threads: int
     replicas: int
     budget_ms: float
     windows: Mapping[str, int]
+    least: int
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -38,7 +42,8 @@ class Advice:
             f"window for a budget of {self.budget_ms:g} ms at p50, one query at a time:",
         ]
         return lines + [
-            f"  {name}: {window or 'fewer than 10'}" for name, window in sorted(self.windows.items())
+            f"  {name}: {window or f'fewer than {self.least}'}"
+            for name, window in sorted(self.windows.items())
         ]
 
 
@@ -67,7 +72,7 @@ def advise(
         )
         for name in {row.scorer for row in alone}
     }
-    return Advice(precision, threads, replicas, budget_ms, windows)
+    return Advice(precision, threads, replicas, budget_ms, windows, min(row.products for row in alone))
 
 
 def _shared_out(scaling: Mapping[int, float], cores: int) -> tuple[int, int]:

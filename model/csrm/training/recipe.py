@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from csrm.errors import InputError
 from csrm.prompt import PromptLimits, PromptTemplate
 from csrm.scoring.base import DEFAULT_BASE
+from csrm.training.shipped import shipped_recipes
 
 PLAIN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Of a recipe or a stage: both name files."""
@@ -213,10 +214,16 @@ class Recipe(_Settings):
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe.
 
+    Args:
+        path: the file, or the name of a shipped recipe.
+
     Raises:
         InputError: the file is missing, is not YAML, or a setting is wrong; the message names the setting.
     """
     path = Path(path)
+    named = shipped_recipes() / f"{path}.yaml"
+    if not path.exists() and len(path.parts) == 1 and named.is_file():
+        path = named
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
@@ -226,7 +233,10 @@ def load_recipe(path: str | Path) -> Recipe:
     except UnicodeDecodeError as error:
         raise InputError(f"The recipe {path} is not UTF-8: {error.reason} at byte {error.start}.") from error
     except FileNotFoundError as error:
-        raise InputError(f"The recipe {path} does not exist.") from error
+        names = ", ".join(sorted(shipped.stem for shipped in shipped_recipes().glob("*.yaml")))
+        raise InputError(
+            f"The recipe {path} does not exist, and is none of the shipped ones: {names}."
+        ) from error
     except yaml.YAMLError as error:
         raise InputError(f"The recipe {path} is not YAML: {error}") from error
     except ValidationError as error:

@@ -31,6 +31,7 @@ from csrm.training.data import (
 )
 from csrm.training.drawing import drawn, read_grades
 from csrm.training.recipe import Recipe, Stage
+from csrm.training.shipped import shipped_rows
 from csrm.training.starting import lora_of, start_of
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def train(
     Args:
         recipe: what to train.
         run: folder of the run; an interrupted run in it is continued.
-        data: folders that the recipe's relative paths are looked up in, the first that has the file.
+        data: folders that the recipe's relative paths are looked up in, the first that has the file; the shipped rows
+            come after them.
         on_step: called after each optimiser step.
 
     Returns:
@@ -239,10 +241,12 @@ def _lesson(
 
 
 def under(data: Sequence[Path], path: Path) -> Path:
-    for folder in data:
-        if (folder / path).is_file():  # an absolute path is itself
+    """The file in the first of the folders that has it, or else among the shipped rows; an absolute path is itself."""
+    for folder in (*data, shipped_rows()):
+        if (folder / path).is_file():
             return folder / path
-    raise InputError(f"The data file {path} is in none of {', '.join(map(str, data)) or 'no folders'}.")
+    folders = ", ".join(map(str, data)) or "no folders"
+    raise InputError(f"The data file {path} is in none of {folders}, and no shipped file.")
 
 
 def _environment() -> dict[str, str]:

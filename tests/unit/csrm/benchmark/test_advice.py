@@ -76,3 +76,10 @@ def test_a_level_that_was_measured_further_than_the_others_decides_nothing() -> 
 def test_a_gpu_has_one_replica() -> None:
     advice = advise(ROWS, {}, cores=16, budget_ms=300, on_gpu=True)
     assert (advice.threads, advice.replicas) == (16, 1)
+
+
+@pytest.mark.parametrize(("products", "said"), [((10, 100), "fewer than 10"), ((100,), "fewer than 100")])
+def test_what_was_not_measured_is_not_said(products: tuple[int, ...], said: str) -> None:
+    rows = [row("csrm-full", count, 1_000 + count) for count in products]
+    advice = advise(rows, {2: 100.0}, cores=2, budget_ms=300, on_gpu=False)
+    assert advice.sentences()[-1].endswith(f" {said}")

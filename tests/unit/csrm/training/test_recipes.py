@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from csrm.errors import InputError
+from csrm.training.data import TrainingRow, read_pairs
 from csrm.training.recipe import load_recipe
+from csrm.training.run import under
 from csrm.training.starting import start_of
 
 RECIPES = sorted((Path(__file__).resolve().parents[4] / "model" / "recipes").glob("*.yaml"))
@@ -27,6 +29,24 @@ def test_a_market_starts_from_the_shipped_adapter() -> None:
     start = start_of(recipe, [])
     assert start is not None  # rank, alpha, base, prompt and limits are those of the shipped bundle
     assert (start / "adapter_model.safetensors").is_file()
+
+
+def test_a_shipped_recipe_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("your-market").name == "your-market"
+    with pytest.raises(InputError, match=r"your-markt does not exist, .* shipped ones: .*, your-market\."):
+        load_recipe("your-markt")
+    (tmp_path / "your-market").write_text("name: mine\n")
+    with pytest.raises(InputError, match="recipe your-market, stages"):  # a file of the user's comes first
+        load_recipe("your-market")
+
+
+def test_the_shipped_rows_come_after_the_users(tmp_path: Path) -> None:
+    assert read_pairs(under([tmp_path], Path("graded.jsonl")), TrainingRow)
+    (tmp_path / "graded.jsonl").touch()
+    assert under([tmp_path], Path("graded.jsonl")) == tmp_path / "graded.jsonl"
+    with pytest.raises(InputError, match=r"nowhere.jsonl is in none of .*, and no shipped file"):
+        under([tmp_path], Path("nowhere.jsonl"))
 
 
 RECIPE = "name: tiny\ndev: [dev.jsonl]\nstages: [{name: only, sources: [{path: train.jsonl}]}]\n"
