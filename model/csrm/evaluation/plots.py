@@ -39,7 +39,7 @@ def save_plots(
     Args:
         folder: made if there is none.
         files: rows by file.
-        scorers: of all rows, in the files' order; the first by locale too.
+        scorers: of all rows, in the files' order; the first also by file, or by locale where there is one file.
 
     Returns:
         ``removed_against_lost.png``: the share of defects removed for each share of relevant products lost, and the
@@ -59,7 +59,7 @@ def save_plots(
         raise InputError(f"plots: {folder} is a file; give a folder.")
     folder.mkdir(parents=True, exist_ok=True)
     made = [folder / "removed_against_lost.png"]
-    _curve(relevant, parts(files)["locales"], scorers).savefig(made[0], dpi=150)
+    _curve(relevant, parts(files)["files" if len(files) > 1 else "locales"], scorers).savefig(made[0], dpi=150)
     if any(scorer.scores.probable for scorer in scorers):
         made.append(folder / "reliability.png")
         _reliability(relevant, scorers).savefig(made[1], dpi=150)
@@ -67,13 +67,13 @@ def save_plots(
 
 
 def _curve(
-    relevant: NDArray[np.bool_], locales: dict[str, NDArray[np.intp]], scorers: Sequence[Scored]
+    relevant: NDArray[np.bool_], groups: dict[str, NDArray[np.intp]], scorers: Sequence[Scored]
 ) -> Figure:
     figure = Figure(figsize=(11, 5), layout="constrained")
     whole, near = figure.subplots(1, 2)
     every = np.arange(len(relevant))
     for scorer in scorers:
-        named = {scorer.name: every} | (locales if scorer is scorers[0] and len(locales) > 1 else {})
+        named = {scorer.name: every} | (groups if scorer is scorers[0] and len(groups) > 1 else {})
         for name, places in named.items():
             if relevant[places].all() or not relevant[places].any():
                 continue
