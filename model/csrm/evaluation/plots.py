@@ -59,7 +59,9 @@ def save_plots(
         raise InputError(f"plots: {folder} is a file; give a folder.")
     folder.mkdir(parents=True, exist_ok=True)
     made = [folder / "removed_against_lost.png"]
-    _curve(relevant, parts(files)["files" if len(files) > 1 else "locales"], scorers).savefig(made[0], dpi=150)
+    _curve(relevant, parts(files)["files" if len(files) > 1 else "locales"], scorers).savefig(
+        made[0], dpi=150
+    )
     if any(scorer.scores.probable for scorer in scorers):
         made.append(folder / "reliability.png")
         _reliability(relevant, scorers).savefig(made[1], dpi=150)

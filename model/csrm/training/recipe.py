@@ -50,13 +50,16 @@ class DataSource(_Settings):
         default=None,
         description="Soft labels: an NPZ file whose array ``grades`` has P(E), P(S), P(C), P(I) of each row.",
     )
-    weight: float = Field(
-        default=0.5, gt=0, le=1, description="Weight of the soft labels beside the given ones."
+    weight: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Weight of the soft labels beside the given ones, half where unsaid.",
     )
 
     @model_validator(mode="after")
     def _weight_of_something(self) -> Self:
-        if self.grades is None and "weight" in self.model_fields_set:
+        if self.grades is None and self.weight is not None:
             raise ValueError("weight is that of soft labels: name grades, or leave weight out")
         return self
 

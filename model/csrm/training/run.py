@@ -67,7 +67,7 @@ def stage_rows(
             if row.key not in repeats:
                 repeats[row.key] = source.repeat
                 if grades is not None:
-                    soft[row.key] = grades[place], source.weight
+                    soft[row.key] = grades[place], 0.5 if source.weight is None else source.weight
     unique = deduplicated(rows)
     first = {row.key: row.label for row in unique}
     contrary = sum(not set(row.label) & set(first[row.key]) for row in rows)
