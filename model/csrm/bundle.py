@@ -186,8 +186,13 @@ class Bundle:
 
 def shipped_bundles() -> Path:
     """The folder of the bundles that come with the distribution."""
-    installed = Path(str(files("csrm"))) / "bundles"
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[1] / "bundles"
+    return shipped_folder("bundles")
+
+
+def shipped_folder(name: str) -> Path:
+    """A folder that comes with the distribution: in the installed package, or beside it in the repository."""
+    installed = Path(str(files("csrm"))) / name
+    return installed if installed.is_dir() else Path(__file__).resolve().parents[1] / name
 
 
 def load_bundle(bundle: str | Path = DEFAULT_BUNDLE) -> Bundle:
