@@ -342,7 +342,10 @@ class RelevanceModel:
                 some = unknown[len(encoded) : len(encoded) + TOKENISED_AT_ONCE]
                 encoded += self._encoder.products([products[place] for place in some])
                 tokenise_s += time.perf_counter() - began
-                yield
+                tokens = sum(map(len, encoded)) * computing // len(encoded)
+                yield self._engine.pace.seconds(
+                    tokens, (unseen and self._engine.exit_layer) or self._engine.layers
+                )
             unknown, keys = unknown[: len(encoded)], keys[: len(encoded)]
             row_of = {place: row for row, place in enumerate(unknown)}
             unseen = [place for place in unseen if place in row_of]

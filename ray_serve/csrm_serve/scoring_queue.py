@@ -1,9 +1,12 @@
 """One model, one batch at a time: the queue inside a scorer replica.
 
 A model uses all the cores of its replica, so two batches at once would only slow each other down. Jobs take turns of
-one batch each, and the next turn is for the one that has had least: ten products wait for the batch that runs, and not
-for the thousands of others. One whose deadline passes or whose caller goes
-away is dropped after the batch that runs. Knows the model's `judging` and nothing else of it.
+one batch each. A job that wants every product judged has its turn when the least is left of it (shortest remaining
+processing time: ten products wait for the batch that runs, and not for the thousands of others), and after all that can
+be done in time where it cannot: under a load that is too much, some are answered in place of none. Jobs that take what
+there is at their deadline share the model instead, since the first products of each are worth most. One whose deadline
+passes or whose caller goes away is dropped after the batch that runs. Knows the model's `judging` and nothing else of
+it.
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ WAY_BACK_SHARE = 0.05
 """A partial answer is ready so long before its deadline, or so large a part of its time, whichever is more, but no more
 than a quarter of it: it still has to reach the caller."""
 
+HOPELESS_SHARE = 0.5
+"""A job that could not even do such a share of its work in time is dropped while there is other work."""
+
 
 class Model(Protocol):
     """The part of `csrm.model.RelevanceModel` that serving needs."""
@@ -54,7 +60,7 @@ class Model(Protocol):
         deadline: float | None = None,
         partial: bool = False,
         timings: dict[str, float] | None = None,
-    ) -> Generator[None, None, Judged]: ...
+    ) -> Generator[float, None, Judged]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -65,10 +71,18 @@ class _Turns:
     model: Model
     deadline: float
     """``time.monotonic()`` seconds."""
+    left_s: float
+    """Seconds that it still needs at the least."""
     answer: Future[Scored] = field(default_factory=Future)
-    steps: Generator[None, None, Judged] | None = None
+    steps: Generator[float, None, Judged] | None = None
     timings: dict[str, float] = field(default_factory=dict)
     computed_s: float = 0.0
+
+    def spare_s(self, share: float = 1.0) -> float:
+        """What would be left of its time after such a share of its work; a partial answer is always in time."""
+        if self.job.partial:
+            return math.inf
+        return self.deadline - time.monotonic() - share * self.left_s
 
 
 class ScoringQueue:
@@ -98,6 +112,7 @@ class ScoringQueue:
         self._arrived: SimpleQueue[_Turns] = SimpleQueue()
         self._running: list[_Turns] = []
         self._batch_s = 0.0
+        self._product_s = 0.0
         self._busy_since: float | None = None
         self.done = 0
         threading.Thread(target=self._work, name="scorer", daemon=True).start()
@@ -144,7 +159,9 @@ class ScoringQueue:
         way_back_s = (
             min(max(WAY_BACK_S, WAY_BACK_SHARE * left_s), left_s / 4) if job.partial and left_s > 0 else 0.0
         )
-        turns = _Turns(job, model, time.monotonic() + left_s - way_back_s)
+        turns = _Turns(
+            job, model, time.monotonic() + left_s - way_back_s, self._product_s * len(job.products)
+        )
         self._arrived.put(turns)
         return turns.answer
 
@@ -177,28 +194,41 @@ class ScoringQueue:
                 self._running.append(self._arrived.get(block=not self._running))
 
     def _next(self) -> _Turns:
-        """The job that was computed for least, of equals the one that waits longest; but first one that has to hand in
-        before the others would be through."""
+        """The job that was computed for least, where it takes what there is, or that least is left of, where it wants
+        everything; of equals the one that waits longest. But first one that has to hand in before the others would be
+        through, and last one that would be late."""
         soon = time.monotonic() + 2 * self._batch_s * len(self._running)
         urgent = [turns for turns in self._running if turns.job.partial and turns.deadline < soon]
         chosen = (
             min(urgent, key=lambda turns: turns.deadline)
             if urgent
-            else min(self._running, key=lambda turns: turns.computed_s)
+            else min(
+                self._running,
+                key=lambda turns: (
+                    turns.spare_s() < 0,
+                    turns.computed_s if turns.job.partial else turns.left_s,
+                ),
+            )
         )
         self._running.remove(chosen)
+        if chosen.spare_s() >= 0:
+            self._drop_hopeless()
         return chosen
+
+    def _drop_hopeless(self) -> None:
+        """Who would be late even at twice the pace hears so now, and leaves its place to others."""
+        hopeless = [turns for turns in self._running if turns.spare_s(HOPELESS_SHARE) < 0]
+        for turns in hopeless:
+            self._running.remove(turns)
+            self._end(turns, _late(turns.job))
 
     def _step(self, turns: _Turns) -> Judged | None:
         """One batch of a job; its judgments where that was the last."""
         self.done += 1
         job = turns.job
-        if turns.steps is None:
+        if begins := turns.steps is None:
             if time.monotonic() >= turns.deadline:
-                waited_ms = (time.time() - job.sent_at) * 1000
-                raise DeadlineExceededError(
-                    f"The deadline passed after {waited_ms:.0f} ms in the queue: raise it, or add replicas."
-                )
+                raise _late(job)
             turns.steps = turns.model.judging(
                 job.query,
                 job.products,
@@ -211,10 +241,13 @@ class ScoringQueue:
                 timings=turns.timings,
             )
         try:
-            next(turns.steps)
+            turns.left_s = next(turns.steps)
         except StopIteration as end:
             judged: Judged = end.value
             return judged
+        if begins:
+            product_s = turns.left_s / len(job.products)
+            self._product_s += (product_s - self._product_s) / (4 if self._product_s else 1)
         return None
 
     def _answer(self, turns: _Turns, judged: Judged) -> Scored:
@@ -254,6 +287,13 @@ class ScoringQueue:
             raise BundleError(
                 f"The model {model.name} gives no numbers for {query!r}: its weights are broken."
             )
+
+
+def _late(job: ScoringJob) -> DeadlineExceededError:
+    waited_ms = (time.time() - job.sent_at) * 1000
+    return DeadlineExceededError(
+        f"Too late after {waited_ms:.0f} ms in the queue: raise the deadline, or add replicas."
+    )
 
 
 def _plain(judgment: Judgment) -> dict[str, Any]:

@@ -223,16 +223,15 @@ def test_a_small_request_does_not_wait_for_a_large_one(relevance: Relevance, api
 
 def test_too_much_at_once_is_refused_and_passes(relevance: Relevance, api: httpx.Client) -> None:
     """More requests than may wait: some are answered, the rest hear 503 with Retry-After or 504, none hangs."""
-    body = {"query": "case", "products": [f"case number {n}" for n in range(100)], "deadline_ms": 2_500}
+    body = {"query": "case", "products": [f"case number {n}" for n in range(100)], "deadline_ms": 10_000}
 
     async def flood() -> list[httpx.Response]:
         async with httpx.AsyncClient(base_url=relevance.url, timeout=60) as client:
-            return await asyncio.gather(*(client.post("/v1/relevance", json=body) for _ in range(60)))
+            return await asyncio.gather(*(client.post("/v1/relevance", json=body) for _ in range(150)))
 
     answers = asyncio.run(flood())
     statuses = {answer.status_code for answer in answers}
-    assert statuses <= {200, 503, 504}
-    assert 503 in statuses
+    assert {200, 503} <= statuses <= {200, 503, 504}
     for answer in answers:
         if answer.status_code == 503:
             assert error(answer, 503) and answer.headers["retry-after"] == "1"

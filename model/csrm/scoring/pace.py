@@ -39,7 +39,7 @@ class Pace:
 
     def seconds(self, tokens: int, layers: int) -> float:
         """How long a batch should take; 0 where nothing is known yet."""
-        return (self._seconds or 0.0) * max(tokens, _SMALLEST) * layers
+        return (self._seconds or 0.0) * max(tokens, _SMALLEST) * layers if tokens else 0.0
 
 
 @dataclass(slots=True)

@@ -22,8 +22,9 @@ from csrm.scoring.engine import Engine, Logits
 from csrm.scoring.pace import BATCH_TOKENS, Clock
 
 T = TypeVar("T")
-Steps = Generator[None, None, T]
-"""Work in parts of one batch each; its value is the result."""
+Steps = Generator[float, None, T]
+"""Work in parts of one batch each; its value is the result. A pause says how many seconds are left at the least, by the
+engine's pace."""
 
 NEIGHBOURS = 64
 """Where time may run out, products are brought together by length only within so many neighbours."""
@@ -74,7 +75,8 @@ def walk(
     started = time.perf_counter()
     state = engine.prefix(prefix)
     spent["prefix"] = time.perf_counter() - started
-    yield
+    left = sum(lengths[row] for row in early)
+    yield engine.pace.seconds(left, first) if left else engine.pace.seconds(sum(lengths), engine.layers)
 
     def run_first(rows: Sequence[int], keep: bool) -> None:
         found.early[rows], kept = engine.early(state, [products[i] for i in rows], keep=keep)
@@ -86,11 +88,13 @@ def walk(
         seconds = time.perf_counter() - started
         engine.pace.learn(_tokens(rows, lengths), first, seconds)
         spent["early"] += seconds
-        yield
+        left -= sum(lengths[row] for row in rows)
+        yield engine.pace.seconds(left, first)
 
     chosen = range(len(products)) if go_on is None else go_on(found.early)
     begun = sum(row in residuals for row in chosen)
     layers = engine.layers - (first if begun * 2 > len(chosen) else 0)
+    left = sum(lengths[row] for row in chosen)
     for rows in _in_time(chosen, lengths, layers, clock):
         started = time.perf_counter()
         if residuals.keys().isdisjoint(rows):
@@ -102,7 +106,8 @@ def walk(
         seconds = time.perf_counter() - started
         engine.pace.learn(_tokens(rows, lengths), layers, seconds)
         spent["later"] += seconds
-        yield
+        left -= sum(lengths[row] for row in rows)
+        yield engine.pace.seconds(left, layers)
 
     if timings is not None:
         timings["prefix"] = spent["prefix"] * 1e3

@@ -54,7 +54,7 @@ class WordModel:
         deadline: float | None = None,
         partial: bool = False,
         timings: dict[str, float] | None = None,
-    ) -> Generator[None, None, Judged]:
+    ) -> Generator[float, None, Judged]:
         self.judged.append(query)
         self.knowledge = list(knowledge)
         limit = self.threshold(locale) if threshold is None else threshold
@@ -79,7 +79,7 @@ class WordModel:
                     decision="remove" if 1 - exact > limit else "keep",
                 )
             )
-            yield
+            yield (len(products) - index - 1) * self.seconds_each
         if timings is not None:
             timings |= {"tokenise": 0.1, "prefix": 0.2, "products": 0.3}
         deep = {"full": len(judgments), "balanced": 1, "fast": 0}[level]

@@ -28,7 +28,7 @@ def test_a_queue_has_judged_a_query_before_it_exists(model: WordModel) -> None:
 
 
 def test_a_model_without_numbers_makes_no_queue(model: WordModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*args: object, **kwargs: object) -> Generator[None, None, Judged]:
+    def broken(*args: object, **kwargs: object) -> Generator[float, None, Judged]:
         judged = yield from WordModel.judging(model, *args, **kwargs)  # type: ignore[arg-type]
         nothing = [one.model_copy(update={"score": float("nan")}) for one in judged.results]
         return replace(judged, results=nothing)
@@ -38,15 +38,66 @@ def test_a_model_without_numbers_makes_no_queue(model: WordModel, monkeypatch: p
         ScoringQueue(model)
 
 
-async def test_jobs_begin_in_order_and_run_one_batch_at_a_time(model: WordModel) -> None:
+async def test_jobs_that_want_everything_run_one_after_the_other(model: WordModel) -> None:
     queue = ScoringQueue(model)
     model.seconds_each = 0.02
+    await queue.run(job("pace", products=10))
     began = time.perf_counter()
     answers = await asyncio.gather(*(queue.run(job(f"q{number}", products=2)) for number in range(4)))
-    assert model.judged[1:] == ["q0", "q1", "q2", "q3"]
     assert time.perf_counter() - began >= 4 * 2 * 0.02
-    assert model.steps[-8:-4] == ["q0", "q1", "q2", "q3"], "each its first product before any its second"
+    assert model.steps[-8:] == ["q0", "q0", "q1", "q1", "q2", "q2", "q3", "q3"]
     assert answers[-1].timings_ms["queue"] > 100
+
+
+async def test_jobs_that_take_what_there_is_share_the_model(model: WordModel) -> None:
+    queue = ScoringQueue(model)
+    model.seconds_each = 0.02
+    jobs = [replace(job(f"q{number}", products=2), partial=True) for number in range(4)]
+    await asyncio.gather(*map(queue.run, jobs))
+    assert model.steps[-8:-4] == ["q0", "q1", "q2", "q3"], "each its first product before any its second"
+
+
+async def test_too_much_work_is_done_for_some_and_not_for_none(model: WordModel) -> None:
+    queue = ScoringQueue(model)
+    model.seconds_each = 0.02
+    await queue.run(job("pace", products=10))
+    began = time.perf_counter()
+    calls = (queue.run(job(f"q{number}", products=10, deadline_s=0.7)) for number in range(12))
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    late = [answer for answer in answers if isinstance(answer, DeadlineExceededError)]
+    assert time.perf_counter() - began < 1.0
+    assert 2 <= len(answers) - len(late) <= 3  # of 2.4 s of work, what fits in 0.7 s
+    assert all("in the queue" in str(error) for error in late), "nobody's work was begun in vain"
+
+
+async def test_a_load_that_stays_too_much_keeps_the_model_at_work_that_is_in_time(model: WordModel) -> None:
+    """Three times what can be done, for two seconds, each with time for two and a half."""
+    queue = ScoringQueue(model)
+    model.seconds_each = 0.01
+    await queue.run(job("pace", products=20))
+
+    async def call(number: int) -> bool:
+        await asyncio.sleep(number * 0.2 / 3)
+        try:
+            await queue.run(job(f"q{number}", products=20, deadline_s=0.5))
+        except DeadlineExceededError:
+            return False
+        return True
+
+    done = sum(await asyncio.gather(*map(call, range(30))))
+    assert done >= 7, done  # ten at most; taking turns finishes next to none
+
+
+async def test_who_cannot_be_done_in_time_lets_others_before_it(model: WordModel) -> None:
+    queue = ScoringQueue(model)
+    model.seconds_each = 0.02
+    hopeless = asyncio.create_task(queue.run(job("hopeless", products=60, deadline_s=0.5)))
+    await asyncio.sleep(0.1)
+    answer = await queue.run(job("patient", products=70, deadline_s=10))
+    assert len(answer.results) == 70
+    with pytest.raises(DeadlineExceededError):
+        await hopeless
+    assert model.steps.count("hopeless") < 15
 
 
 async def test_a_job_that_is_late_in_the_queue_is_dropped_without_work(model: WordModel) -> None:
@@ -150,7 +201,7 @@ async def test_a_job_that_fails_fails_alone(
 
     def judging(
         self: WordModel, query: str, *args: object, **kwargs: object
-    ) -> Generator[None, None, Judged]:
+    ) -> Generator[float, None, Judged]:
         if query == "fails":
             raise failure
         return (yield from whole(self, query, *args, **kwargs))  # type: ignore[arg-type]
@@ -187,10 +238,11 @@ async def test_a_short_job_waits_for_one_batch_however_many_long_ones_there_are(
     assert [len(answer.results) for answer in answers] == [200] * 7, "nor does it starve them"
 
 
-async def test_long_jobs_that_begin_together_share_the_model(model: WordModel) -> None:
+async def test_long_jobs_that_take_what_there_is_share_the_model_to_the_end(model: WordModel) -> None:
     queue = ScoringQueue(model)
     model.seconds_each = 0.002
-    await asyncio.gather(*(queue.run(job(f"long{number}", products=100)) for number in range(4)))
+    jobs = [replace(job(f"long{number}", products=100), partial=True) for number in range(4)]
+    await asyncio.gather(*map(queue.run, jobs))
     halfway = model.steps[2:][:200]  # after the first query
     counts = [halfway.count(f"long{number}") for number in range(4)]
     assert min(counts) > 30, counts

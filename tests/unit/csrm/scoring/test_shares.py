@@ -24,8 +24,8 @@ def four_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def alive() -> int:
-    return sum(thread.name.startswith("csrm-share") for thread in threading.enumerate())
+def alive() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("csrm-share")}
 
 
 @given(st.integers(1, 64), st.integers(1, 200), st.integers(1, 4_000))
@@ -86,13 +86,13 @@ def test_an_error_comes_back_after_all_have_ended() -> None:
 
 
 def test_the_threads_end_with_it() -> None:
-    before = alive()
+    others = alive()
     one = Shares()
     one.run(lambda rows: torch.zeros(rows.stop - rows.start), 4, 4 * SHARE_TOKENS)
-    assert alive() == before + 4
+    its = alive() - others
+    assert len(its) == 4
     del one
     gc.collect()
-    until = time.monotonic() + 30
-    while alive() > before and time.monotonic() < until:
-        time.sleep(0.01)
-    assert alive() == before
+    for thread in its:
+        thread.join(30)
+    assert not alive() & its
