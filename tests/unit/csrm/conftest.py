@@ -1,4 +1,4 @@
-"""What many tests need and none should make twice: a tiny random model on disk, the real embedding engine. No download."""
+"""What many tests need and none should make twice: a tiny random model on disk, the real embedding engine."""
 
 from __future__ import annotations
 

@@ -45,7 +45,9 @@ def test_a_row_sees_what_others_chose_and_never_its_own(embedder: Embedder) -> N
     for own in ("Logitech", "Raton"):
         assert not any(own in line for line in mouse + spanish), "its own, or the one it was rewritten from"
     told = [line for part in lines for line in part]
-    assert not any("Mouse pad" in line or "lit by the sun" in line for line in told), "only what is surely exact"
+    assert not any("Mouse pad" in line or "lit by the sun" in line for line in told), (
+        "only what is surely exact"
+    )
     assert gnome == []
 
 
@@ -71,7 +73,10 @@ def test_entries_of_a_file_stand_beside_those_of_the_rows(embedder: Embedder, tm
 def test_texts_that_are_too_long_for_an_entry_are_cut_and_locales_that_are_none_named(
     embedder: Embedder,
 ) -> None:
-    long = [row("wireless mouse", "Logitech " * 3_000), row("wireless mouse " + "x" * 9_000, "Microsoft mouse")]
+    long = [
+        row("wireless mouse", "Logitech " * 3_000),
+        row("wireless mouse " + "x" * 9_000, "Microsoft mouse"),
+    ]
     assert any("Logitech" in line for line in knowledge_lines(long, ALWAYS, 1, embedder)[1])
     with pytest.raises(KnowledgeError, match="locale"):
         knowledge_lines([row("a", "b", locale="english!")], ALWAYS, 1, embedder)
