@@ -53,7 +53,7 @@ def train_on_workers(recipe: Recipe, run: Path, data: list[Path], workers: int) 
     trainer = TorchTrainer(
         _work,
         train_loop_config={
-            "recipe": from_the_root(recipe).model_dump(mode="json"),
+            "recipe": recipe.from_the_root().model_dump(mode="json"),  # workers run elsewhere
             "run": str(run.resolve()),
             "data": [str(folder.resolve()) for folder in data],
         },
@@ -67,17 +67,6 @@ def train_on_workers(recipe: Recipe, run: Path, data: list[Path], workers: int) 
     except Exception as error:  # Ray wraps whatever the worker raised
         raise TrainingError(f"A worker failed: {own_words(error)}") from error
     return run / "adapter"
-
-
-def from_the_root(recipe: Recipe) -> Recipe:
-    """The recipe with folders of its base and start named from the root: workers run elsewhere."""
-    named = {"base": recipe.base, "start": recipe.start}
-    return recipe.model_copy(
-        update={
-            setting: str(Path(value).resolve()) if value is not None and Path(value).is_dir() else value
-            for setting, value in named.items()
-        }
-    )
 
 
 def own_words(error: BaseException) -> str:

@@ -37,9 +37,12 @@ class Asked(BaseModel):
 
 def write_asked(recipe: Recipe, adapter: Path) -> None:
     """Write beside an adapter what its recipe asked; a base that is a folder is named from the root."""
-    base = str(Path(recipe.base).resolve()) if Path(recipe.base).is_dir() else recipe.base
     asked = Asked(
-        name=recipe.name, version=recipe.version, base=base, prompt=recipe.prompt, limits=recipe.limits
+        name=recipe.name,
+        version=recipe.version,
+        base=recipe.from_the_root().base,
+        prompt=recipe.prompt,
+        limits=recipe.limits,
     )
     asked.write(adapter)
 

@@ -26,13 +26,17 @@ ROWS = "rows.sha256"
 def refuse_other_recipe(run: Path, recipe: Recipe) -> None:
     """Make sure that a run which was begun is continued by the recipe that it was begun with.
 
+    Args:
+        run: folder of the run.
+        recipe: its folders named from the root, as those that it is compared with.
+
     Raises:
         InputError: it was begun with another; the message names the settings.
     """
     if not (run / RECIPE).is_file():
         return
     try:
-        begun = Recipe.model_validate_json((run / RECIPE).read_text(encoding="utf-8"))
+        begun = Recipe.model_validate_json((run / RECIPE).read_text(encoding="utf-8")).from_the_root()
     except (ValidationError, UnicodeDecodeError) as error:
         raise InputError(f"{run / RECIPE} is no recipe: name another --run.") from error
     settings = sorted(Recipe.model_fields)

@@ -199,6 +199,16 @@ class Recipe(_Settings):
     clip_norm: float = Field(default=1.0, gt=0)
     checkpoint_steps: int = Field(default=100, ge=1)
 
+    def from_the_root(self) -> Recipe:
+        """The same with the folders of base and start named from the root, so that it means the same everywhere."""
+        named = {"base": self.base, "start": self.start}
+        return self.model_copy(
+            update={
+                setting: str(Path(value).resolve()) if value is not None and Path(value).is_dir() else value
+                for setting, value in named.items()
+            }
+        )
+
     @field_validator("stages")
     @classmethod
     def _names_of_their_own(cls, stages: list[Stage]) -> list[Stage]:

@@ -105,6 +105,7 @@ def train(
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
 
+    recipe = recipe.from_the_root()  # the folder of the run may be taken up from elsewhere
     continuing.refuse_other_recipe(run, recipe)
     dev = [row for path in recipe.dev for row in read_pairs(under(data, path))]
     read = [stage_rows(stage, data, recipe.seed) for stage in recipe.stages]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from csrm.errors import InputError
-from csrm.training.recipe import load_recipe
+from csrm.training.recipe import Recipe, load_recipe
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,18 @@ def test_the_name_of_a_recipe_can_be_that_of_a_bundle(name: str, tmp_path: Path)
     recipe.write_text(yaml.safe_dump({"name": name, "dev": ["dev.jsonl"], "stages": stages}))
     with pytest.raises(InputError, match=r"yaml, name: "):
         load_recipe(recipe)
+
+
+def test_folders_are_named_from_the_root_and_names_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "adapter").mkdir()
+    monkeypatch.chdir(tmp_path)
+    stage = {"name": "only", "sources": [{"path": "rows"}]}
+    settings = {"name": "x", "base": "base", "start": "adapter", "stages": [stage], "dev": ["dev"]}
+    recipe = Recipe.model_validate(settings)
+    found = recipe.from_the_root()
+    assert (found.base, found.start) == (str(tmp_path / "base"), str(tmp_path / "adapter"))
+    named = recipe.model_copy(update={"base": "hub/base", "start": "csrm-gemma3-270m"})
+    assert named.from_the_root() == named
