@@ -1,14 +1,26 @@
-"""Fixtures that the integration and the end-to-end tests share: one OpenSearch node a test session."""
+"""What all tests share: properties without a clock, less garbage to search, one OpenSearch node a test session."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 from opensearchpy import OpenSearch
 
 from csrm_opensearch.testing import OpenSearchNode, opensearch_node
+
+# Whether a property holds is no matter of how busy the machine is.
+settings.register_profile("no clock", deadline=None)
+settings.load_profile("no clock")
+
+
+def pytest_collection_finish() -> None:
+    """Modules and test items live as long as the session: what collects garbage, as a model's load does, skips them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

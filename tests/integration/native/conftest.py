@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -52,19 +53,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(900))
 
 
-def filter_plugin(version: str, folder: Path) -> Path:
-    """Build ``plugin/java`` for a version of OpenSearch, in a folder of its own."""
-    source = folder / "java"
-    shutil.copytree(Path(__file__).parents[3] / "plugin" / "java", source)
-    java_home = {"JAVA_HOME": str(find_jdk(RELEASES[version].java).home)}
-    built = subprocess.run(
-        [find_maven(), "-q", "-B", "-f", source / "pom.xml", f"-Dopensearch.version={version}", "package"],
-        env=os.environ | java_home,
-        capture_output=True,
-        text=True,
-    )
-    assert built.returncode == 0, built.stdout
-    return source / "target" / f"csrm-filter-{version}.zip"
+BuildPlugin = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def filter_plugin(tmp_path_factory: pytest.TempPathFactory) -> BuildPlugin:
+    """Builds ``plugin/java`` for a version of OpenSearch, once a session."""
+
+    @cache
+    def built(version: str) -> Path:
+        source = tmp_path_factory.mktemp("plugin") / "java"
+        shutil.copytree(Path(__file__).parents[3] / "plugin" / "java", source)
+        java_home = {"JAVA_HOME": str(find_jdk(RELEASES[version].java).home)}
+        maven = subprocess.run(
+            [
+                find_maven(),
+                "-q",
+                "-B",
+                "-f",
+                source / "pom.xml",
+                f"-Dopensearch.version={version}",
+                "package",
+            ],
+            env=os.environ | java_home,
+            capture_output=True,
+            text=True,
+        )
+        assert maven.returncode == 0, maven.stdout
+        return source / "target" / f"csrm-filter-{version}.zip"
+
+    return built
 
 
 class Door:
@@ -119,23 +137,19 @@ def show_fault(door: Door, authority: Authority, tmp_path: Path) -> Iterator[Sho
 
 
 @pytest.fixture(scope="session")
-def plugin_node(
-    door: Door, authority: Authority, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OpenSearchNode]:
+def plugin_node(door: Door, authority: Authority, filter_plugin: BuildPlugin) -> Iterator[OpenSearchNode]:
     """A local node: the service has to be within its reach, which a container's or a far one's is not."""
-    yield from _node(OPENSEARCH_VERSION, True, door, authority, tmp_path_factory.mktemp("plugin"))
+    yield from _node(OPENSEARCH_VERSION, True, door, authority, filter_plugin)
 
 
 @pytest.fixture(scope="session")
-def newest_node(
-    door: Door, authority: Authority, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OpenSearchNode]:
+def newest_node(door: Door, authority: Authority, filter_plugin: BuildPlugin) -> Iterator[OpenSearchNode]:
     """The newest OpenSearch that can be had, which is without the plugins of others."""
-    yield from _node(NEWEST, False, door, authority, tmp_path_factory.mktemp("newest"))
+    yield from _node(NEWEST, False, door, authority, filter_plugin)
 
 
 def _node(
-    version: str, plugins: bool, door: Door, authority: Authority, folder: Path
+    version: str, plugins: bool, door: Door, authority: Authority, filter_plugin: BuildPlugin
 ) -> Iterator[OpenSearchNode]:
     try:
         jdk = find_jdk(RELEASES[version].java)
@@ -146,7 +160,7 @@ def _node(
         plugins=plugins,
         version=version,
         kind="local",
-        plugin_zips=[filter_plugin(version, folder)],
+        plugin_zips=[filter_plugin(version)],
         settings={"csrm.relevance.url": door.wire.url},
         secrets={"csrm.relevance.key": API_KEY},
         jvm_options=trusting(authority.trust_store(jdk)),

@@ -20,9 +20,9 @@ from tests.integration.native.conftest import (
     BEST,
     NEWEST,
     PRODUCTS,
+    BuildPlugin,
     Door,
     ShowFault,
-    filter_plugin,
     hits,
     shop_on,
 )
@@ -244,14 +244,14 @@ def test_searches_that_are_refused_do_not_switch_the_service_off(shop: Shop) -> 
     ],
 )
 def test_a_node_with_wrong_settings_says_so_and_does_not_start(
-    tmp_path: Path, jdk: Jdk, version: str, url: str, key: str, said: str
+    filter_plugin: BuildPlugin, jdk: Jdk, version: str, url: str, key: str, said: str
 ) -> None:
     with (
         pytest.raises(NodeError, match=said) as raised,
         opensearch_node(
             version=version,
             kind="local",
-            plugin_zips=[filter_plugin(version, tmp_path)],
+            plugin_zips=[filter_plugin(version)],
             settings={"csrm.relevance.url": url},
             secrets={"csrm.relevance.key": key} if key else None,
         ),

@@ -20,9 +20,9 @@ from tests.integration.native.conftest import (
     BEST,
     PRODUCTS,
     SEARCH,
+    BuildPlugin,
     Csrm,
     Door,
-    filter_plugin,
     hits,
     profiles_file,
     trusting,
@@ -59,12 +59,14 @@ ALL_BUT_PREDICT = INSTALLER | {
 
 
 @pytest.fixture(scope="module")
-def node(door: Door, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureNode]:
+def node(
+    door: Door, authority: Authority, filter_plugin: BuildPlugin, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SecureNode]:
     """With the shop, and a user for each role."""
     folder = tmp_path_factory.mktemp("secure")
     try:
         store = authority.trust_store(find_jdk(RELEASES[OPENSEARCH_VERSION].java))
-        plugin = filter_plugin(OPENSEARCH_VERSION, tmp_path_factory.mktemp("plugin"))
+        plugin = filter_plugin(OPENSEARCH_VERSION)
     except NodeError as error:
         pytest.skip(str(error))
     with secure_node(

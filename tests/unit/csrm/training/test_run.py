@@ -45,7 +45,7 @@ checkpoint_steps: 2
 dev: [dev.jsonl]
 stages:
   - name: only
-    epochs: 20
+    epochs: 8
     learning_rate: 3.0e-3
     sources: [{{path: train.jsonl}}]
 """
