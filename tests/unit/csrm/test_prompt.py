@@ -183,3 +183,21 @@ def test_an_answer_of_several_tokens_is_refused(tiny_bases: dict[str, Path]) -> 
 def test_a_broken_template_is_refused(part: str, value: object) -> None:
     with pytest.raises(ValidationError):
         PromptTemplate.model_validate({part: value})
+
+
+@given(
+    st.lists(st.text(max_size=60) | st.sampled_from(["<bos>", "a <eos> b", "<unk>case"]), min_size=1),
+    st.booleans(),
+)
+@settings(max_examples=50)
+def test_texts_become_the_tokens_that_transformers_gives(texts: list[str], plain: bool) -> None:
+    whole = tokenizer()(texts, add_special_tokens=False, split_special_tokens=plain)["input_ids"]
+    assert ENCODER._ids(texts, plain) == [list(ids) for ids in whole]
+
+
+def test_what_others_do_with_a_tokenizer_changes_no_prompt() -> None:
+    shared = tokenizer()
+    encoder = PromptEncoder(shared, PromptTemplate(), LIMITS)
+    before = encoder.products(["a red case with a very long name"])
+    shared(["a"], truncation=True, max_length=2, padding="max_length")
+    assert encoder.products(["a red case with a very long name"]) == before
