@@ -10,6 +10,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 BIN := .venv/bin
 STAMP := .venv/.up-to-date
 PYTEST := $(BIN)/python -m pytest
+# Unit tests share nothing: two processes at once, each of one thread, and a file in one of them for its fixtures' sake.
+UNIT := OMP_NUM_THREADS=1 $(PYTEST) --numprocesses 2 --dist loadfile tests/unit
 # No tool of ours tells anybody that it ran.
 export HF_HUB_DISABLE_TELEMETRY := 1
 export RAY_USAGE_STATS_ENABLED := 0
@@ -24,7 +26,7 @@ demo: $(STAMP) ## the whole product on the demo shop, up until Ctrl-C (ONCE=1: e
 
 .PHONY: test
 test: lint types browser cache-server ## lint, types, then unit, integration and end-to-end tests
-	@$(PYTEST) tests/unit tests/integration tests/e2e
+	@unit=0; $(UNIT) || unit=$$?; $(PYTEST) tests/integration tests/e2e; exit $$unit
 
 .PHONY: lint
 lint: $(STAMP) ## style and format (ruff)
@@ -42,7 +44,7 @@ types: $(STAMP) ## mypy, strict on our packages
 
 .PHONY: unit
 unit: $(STAMP) ## unit tests: no server, no model
-	@$(PYTEST) tests/unit
+	@$(UNIT)
 
 .PHONY: browser
 browser: ## Chromium for the playground's tests, where there is none (Debian, as root)
