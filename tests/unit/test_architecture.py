@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from importlinter.cli import lint_imports
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -38,9 +37,11 @@ def relative(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
-def test_imports_follow_the_arrows(capsys: pytest.CaptureFixture[str]) -> None:
-    code = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
-    assert code == 0, capsys.readouterr().out
+def test_imports_follow_the_arrows() -> None:
+    """In a process of its own: import-linter silences the loggers that there are."""
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
