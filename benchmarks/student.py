@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from transformers import BertForSequenceClassification
 
 from benchmarks import e5_small
+from csrm.errors import CsrmError, InputError
 from csrm.evaluation.scorers import load_scorer
 from csrm.training.data import LabelledPair, TrainingRow, deduplicated, read_pairs, refuse_leaks
 
@@ -39,10 +40,13 @@ def rows_of(files: Sequence[Path]) -> list[LabelledPair]:
     """The rows that say one grade, each pair once.
 
     Raises:
-        InputError: a file or a row is wrong.
+        InputError: a file or a row is wrong, or no row of the files says one grade.
     """
     rows = deduplicated(row for file in files for row in read_pairs(file, TrainingRow))
-    return [LabelledPair(**row.model_dump()) for row in rows if len(row.label) == 1]
+    found = [LabelledPair(**row.model_dump()) for row in rows if len(row.label) == 1]
+    if files and not found:
+        raise InputError(f"{', '.join(file.name for file in files)}: no row says one grade of E, S, C and I")
+    return found
 
 
 def targets(rows: Sequence[LabelledPair], teacher: str | None) -> NDArray[np.float32]:
@@ -123,9 +127,17 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2.5e-4)
     parser.add_argument("--seed", type=int, default=0)
     told = parser.parse_args()
-    rows = rows_of(told.data)
-    refuse_leaks(rows, rows_of(told.dev))
-    train(rows, targets(rows, told.teacher), told.out, told.epochs, told.rate, told.seed)
+    if told.epochs < 1 or told.rate <= 0:
+        parser.error("--epochs and --rate: more than 0")
+    if told.out.exists() and (not told.out.is_dir() or any(told.out.iterdir())):
+        parser.error(f"--out: {told.out} exists, and a student there would be lost")
+    try:
+        rows = rows_of(told.data)
+        refuse_leaks(rows, rows_of(told.dev))
+        wanted = targets(rows, told.teacher)
+    except CsrmError as error:
+        parser.error(str(error))
+    train(rows, wanted, told.out, told.epochs, told.rate, told.seed)
 
 
 if __name__ == "__main__":
