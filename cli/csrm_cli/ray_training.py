@@ -17,6 +17,9 @@ from csrm_cli.training_progress import log_step
 _OURS = re.compile(r"csrm\w*(\.\w+)+: ")
 """How a traceback begins its last line where the error is one of ours."""
 
+_DIED = re.compile(r"process has died|actor died")
+"""What Ray says of a worker that is no more, whichever of its errors says it."""
+
 
 def train_on_workers(recipe: Recipe, run: Path, data: list[Path], workers: int) -> Path:
     """Train a recipe data-parallel: each worker takes its rows of every step, on a GPU of its own where there are any.
@@ -70,13 +73,17 @@ def train_on_workers(recipe: Recipe, run: Path, data: list[Path], workers: int) 
 
 
 def own_words(error: BaseException) -> str:
-    """The last line of what a worker raised: of one with an error of ours, for the others only lost touch with it."""
+    """What a worker ended with: one with an error of ours, or one that died, for the others only lost touch with it."""
     failures = getattr(error, "worker_failures", None) or {0: error.__cause__ or error}
     lines = [
         (str(failure).strip() or type(failure).__name__).splitlines()[-1] for failure in failures.values()
     ]
-    ours = next((line for line in lines if _OURS.match(line)), lines[0])
-    return _OURS.sub("", ours)
+    if ours := next((line for line in lines if _OURS.match(line)), None):
+        return _OURS.sub("", ours)
+    for number, failure in failures.items():
+        if _DIED.search(str(failure)):
+            return f"number {number} ended without a word: it was killed, or its machine's memory ran out."
+    return lines[0]
 
 
 def _work(config: dict[str, Any]) -> None:
