@@ -29,12 +29,12 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ray.shutdown()
 
 
-def recipe_in(folder: Path, epochs: int = 30) -> Path:
+def recipe_in(folder: Path) -> Path:
     save_base("qwen3", folder / "base")
     write_lines(folder / "train.jsonl", rows_of(*(f"case {number}" for number in range(8))))
     write_lines(folder / "dev.jsonl", rows_of(*(f"cover {number}" for number in range(4))))
     recipe = folder / "recipe.yaml"
-    stage = {"name": "only", "epochs": epochs, "learning_rate": 3e-3, "sources": [{"path": "train.jsonl"}]}
+    stage = {"name": "only", "epochs": 30, "learning_rate": 3e-3, "sources": [{"path": "train.jsonl"}]}
     settings = {"name": "tiny", "base": str(folder / "base"), "dev": ["dev.jsonl"], "stages": [stage]}
     settings |= {"batch_tokens": 512, "checkpoint_steps": 2, "lora": {"rank": 4, "alpha": 8}}
     recipe.write_text(yaml.safe_dump(settings))

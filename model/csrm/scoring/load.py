@@ -126,14 +126,16 @@ def load_engine(
         left.append(lacking)
     if lean or precision == "bf16":
         expected = _probabilities(LibraryEngine(model, encoder.label_ids), encoder)
-    stored = mapped(folder, EMBEDDING, model.get_input_embeddings().weight) if lean else None
+    stored = None
+    if lean and where.type == "cpu":
+        stored = mapped(folder, EMBEDDING, model.get_input_embeddings().weight)
     for name in dict.fromkeys((*(["int8"] if whole else []), precision, "fp32")) if lean else ():
         engine = (
             IntegerGemma3Engine(model, encoder.label_ids)
             if name == "int8"
             else LeanGemma3Engine(model, encoder.label_ids, DTYPES[name])
         )
-        if where.type == "cpu" and stored is not None:
+        if stored is not None:
             engine.look_up_in(stored)
         difference = _difference(engine, encoder, expected)
         if difference <= MAX_DIFFERENCE[name]:
