@@ -98,7 +98,7 @@ class Nodes:
             BrokenAnswerError: before any byte was answered; later the answer breaks off, as OpenSearch's did.
         """
         headers = _request_headers(exchange.headers, _PACKING if repacked else ())
-        response = await self._send(exchange.method, exchange.target, headers, body)
+        response, _ = await self._send(exchange.method, exchange.target, headers, body)
         try:
             out = _answer_headers(response, ())
             if status is not None:
@@ -130,8 +130,9 @@ class Nodes:
         headers = _request_headers(exchange.headers, _PACKING | {b"accept-encoding"})
         if body is not None:
             headers.setdefault("content-type", "application/json")
+        first = None
         for last in (False, True):  # a search only reads: asked again where a node hung up in its answer
-            response = await self._send(exchange.method, target, headers, body)
+            response, place = await self._send(exchange.method, target, headers, body, first)
             try:
                 whole = await response.read()
                 break
@@ -140,7 +141,7 @@ class Nodes:
                     raise BrokenAnswerError(
                         f"OpenSearch at {response.url.origin()} hung up: {error}"
                     ) from error
-                self._first += 1
+                first = place + 1
             finally:
                 response.release()
         return Fetched(response.status, _answer_headers(response, _PACKING), whole)
@@ -157,9 +158,16 @@ class Nodes:
         return False
 
     async def _send(
-        self, method: str, target: str, headers: CIMultiDict[str], body: bytes | AsyncIterable[bytes] | None
-    ) -> aiohttp.ClientResponse:
-        """The answer of the first node that can be reached, beginning with the one that answered last.
+        self,
+        method: str,
+        target: str,
+        headers: CIMultiDict[str],
+        body: bytes | AsyncIterable[bytes] | None,
+        first: int | None = None,
+    ) -> tuple[aiohttp.ClientResponse, int]:
+        """The answer of the first node that can be reached, and the node's place among the URLs.
+
+        Begins with ``first``, by default the one that answered last.
 
         A request that a node may have begun to carry out is sent to another only if it just reads; with one
         node that other is the same node, on a fresh connection.
@@ -168,8 +176,9 @@ class Nodes:
         again = _only_reads(method, target) and not isinstance(body, AsyncIterable)
         problem: Exception | None = None
         session = self._sessions.kept
+        first = self._first if first is None else first  # others' requests may change it meanwhile
         for turn in range(max(2, len(self._urls)) if again else len(self._urls)):
-            place = (self._first + turn) % len(self._urls)
+            place = (first + turn) % len(self._urls)
             url = URL(self._urls[place] + target, encoded=True)
             try:
                 response = await session.request(
@@ -191,7 +200,7 @@ class Nodes:
                 session = self._sessions.fresh  # the other kept connections may be closed as well
                 continue
             self._first = place
-            return response
+            return response, place
         if isinstance(problem, BrokenAnswerError):
             raise problem
         nodes = " or ".join(self._urls)

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -35,6 +36,20 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """A port of this machine that answers no new connection, as that of a machine without power does."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(0)
+        port = int(sock.getsockname()[1])
+        with socket.socket() as first, socket.socket() as second:  # they fill what it may keep waiting
+            for waiting in (first, second):
+                waiting.setblocking(False)
+                waiting.connect_ex(("127.0.0.1", port))
+            yield port
 
 
 # --- the relevance service
@@ -235,6 +250,25 @@ def test_a_dead_node_is_passed_over(opensearch: OpenSearchNode, shop: str, servi
         assert search(url, case()).csrm.startswith("reranked")
         assert call(url, "PUT", f"/{SHOP}/_alias/{SHOP}-failover").status == 200
         assert call(url, "DELETE", f"/{SHOP}/_alias/{SHOP}-failover").status == 200
+
+
+def test_a_silent_node_is_passed_over_by_each_of_several_searches(
+    opensearch: OpenSearchNode, shop: str, service: WordService
+) -> None:
+    """Those that wait for it while another one already moved on to the next node, too."""
+    answers: list[Answer] = []
+    with silent_port() as port:
+        told = settings(opensearch.url, service.url)
+        urls = [f"http://127.0.0.1:{port}", opensearch.url]
+        nodes = told.opensearch.model_copy(update={"urls": urls, "connect_timeout_ms": 600})
+        with running_gateway(told.model_copy(update={"opensearch": nodes})) as url:
+            threads = [threading.Thread(target=lambda: answers.append(search(url, case()))) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+                time.sleep(0.1)
+            for thread in threads:
+                thread.join()
+    assert [answer.status for answer in answers] == [200] * 4
 
 
 def test_under_load_no_search_fails_that_a_node_could_answer(
