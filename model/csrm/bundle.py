@@ -95,6 +95,11 @@ class Manifest(BaseModel):
         default=1.0, ge=0, le=1, description="Irrelevance above which a product is removed."
     )
     thresholds: dict[str, float] = Field(default={}, description="The same by locale, where it was fitted.")
+    calibrated_in: Literal["fp32", "bf16", "int8"] | None = Field(
+        default=None,
+        description="Number format of the weights whose grades calibrations and thresholds were fitted on; auto takes "
+        "int8 only for a bundle that was calibrated in it.",
+    )
     exit: EarlyExit | None = Field(
         default=None, description="The early exit; null where the bundle has none."
     )

@@ -97,7 +97,8 @@ class RelevanceModel:
         Args:
             bundle: ``default``, the name of a shipped bundle, or a folder.
             base: other base weights than the bundle names: a folder or a hub id of the same model.
-            precision: ``auto`` (measured at start), ``fp32``, ``bf16`` or ``int8``.
+            precision: ``fp32``, ``bf16``, ``int8``, or ``auto``: the fastest of them here, as measured at the start;
+                int8 only for a bundle that was calibrated in it.
             threads: CPU threads of a judgment; torch's own choice where null.
             cache_mb: megabytes for grades of products that were judged before; 0 judges everything anew.
 
@@ -126,6 +127,7 @@ class RelevanceModel:
             manifest.prompt,
             manifest.limits,
             precision=precision,  # type: ignore[arg-type]
+            int8=manifest.calibrated_in == "int8",
             early_exit=(found.exit_path, manifest.exit.layer) if manifest.exit else None,
         )
         check_reference(cls(found, loaded))

@@ -48,7 +48,7 @@ class ServeSettings(BaseModel):
     precision: Precision = Field(
         default="auto",
         description="Number format of the weights: fp32, bf16, int8 (CPUs with AVX-512 VNNI), or auto, which "
-        "measures at start and takes fp32 or bf16.",
+        "measures at start which is fastest, with int8 only for a bundle that was calibrated in it.",
     )
     level: Level | None = Field(
         default=None,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from csrm.wire import Precision
+
 
 def calibrate(
     data: Annotated[list[Path], typer.Argument(help="Labelled rows (JSONL) that were never trained on.")],
@@ -28,6 +30,13 @@ def calibrate(
             max=0.5,
         ),
     ] = 0.02,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="Number format of the weights: fp32, bf16, int8, or auto, as the bundle is served. A bundle "
+            "calibrated in int8 is served in it where that is fastest."
+        ),
+    ] = "auto",
 ) -> None:
     """Fit calibration and threshold on clean rows and write a new bundle with them."""
     from rich.console import Console
@@ -47,6 +56,7 @@ def calibrate(
         name=name,
         version=version,
         max_loss=max_loss,
+        precision=precision,
         on_fit=lambda fit, cascade: fits.append((fit, cascade)),
     )
     ((fit, cascade),) = fits
@@ -60,7 +70,7 @@ def calibrate(
             "at most, with 95 % confidence",
             "defects removed",
         ),
-        title=f"{made.name} · calibration error {fit.ece_before:.3f} → {after}",
+        title=f"{made.name} · in {made.manifest.calibrated_in} · calibration error {fit.ece_before:.3f} → {after}",
     )
     for place, promise in {"all": fit.pooled, **fit.by_locale}.items():
         table.add_row(

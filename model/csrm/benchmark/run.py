@@ -34,7 +34,7 @@ from csrm.benchmark.workload import Search, searches
 from csrm.errors import CsrmError, InputError
 from csrm.model import RelevanceModel
 from csrm.scoring import integers
-from csrm.scoring.load import MAX_DIFFERENCE, fastest_dtype
+from csrm.scoring.load import MAX_DIFFERENCE, fastest
 
 Say = Callable[[str], None]
 
@@ -73,8 +73,7 @@ class Plan:
 
     def on(self, device: str) -> Plan:
         """The same in the one precision that multiplies faster there."""
-        fastest = fastest_dtype(torch.device(device))
-        return replace(self, precisions=("bf16" if fastest is torch.bfloat16 else "fp32",))
+        return replace(self, precisions=(fastest(torch.device(device)),))
 
 
 QUICK = Plan(

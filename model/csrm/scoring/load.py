@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
@@ -69,20 +72,23 @@ def load_engine(
     limits: PromptLimits,
     *,
     precision: Precision = "auto",
+    int8: bool = False,
     device: str | None = None,
     early_exit: tuple[Path, int] | None = None,
 ) -> Loaded:
     """Load the weights and choose the fastest engine that agrees with the library in fp32.
 
-    A lean pass comes before the library's, and bf16, where it is asked for, before fp32. What differs too much, a lean
-    pass whose window is too short for the bundle's limits, and int8 where it cannot run, is left, with a warning.
+    A lean pass comes before the library's, and what is asked for before fp32. What differs too much, a lean pass whose
+    window is too short for the bundle's limits, and int8 where it is asked for and cannot run, is left, with a warning.
 
     Args:
         base: as for ``prepare_base``.
         adapter: folder of the adapter, if any.
         template: the words of the prompt.
         limits: of the prompt's parts.
-        precision: ``auto`` measures, and takes bf16 or fp32; it also stands in for ``int8`` that cannot be taken.
+        precision: ``auto`` takes what is measured to be the fastest; it also stands in for ``int8`` that cannot be
+            taken.
+        int8: ``auto`` may take it: the bundle's thresholds were fitted on its grades.
         device: the GPU where there is one, if null.
         early_exit: file of the exit's head and the number of layers before it; only a lean pass can have one.
 
@@ -99,9 +105,6 @@ def load_engine(
     weights_s = time.perf_counter() - began
     encoder = PromptEncoder(_tokenizer(folder, base, model), template, limits)
     tokenizer_s = time.perf_counter() - began - weights_s
-    whole = precision == "int8"
-    if precision in ("auto", "int8"):
-        precision = "bf16" if fastest_dtype(where) is torch.bfloat16 else "fp32"
     left: list[str] = []
 
     def loaded(engine: Engine[Any], precision: str) -> Loaded:
@@ -121,15 +124,22 @@ def load_engine(
             f"the bundle's limits let a prompt have {encoder.longest} tokens, and the lean pass takes less than "
             f"{model.config.sliding_window}"
         )
-    if whole and (lacking := integers.lacking(where) or ("" if lean else "only the lean pass knows int8")):
-        whole = False
+    lacking = integers.lacking(where) or (None if lean else "only the lean pass knows int8")
+    if precision == "int8" and lacking:
         left.append(lacking)
-    if lean or precision == "bf16":
+    if precision == "auto" and int8 and not lacking:
+        wanted = fastest(where, [*DTYPES, "int8"])
+    elif precision == "auto" or (precision == "int8" and lacking):
+        wanted = fastest(where)
+    else:
+        wanted = precision
+    if lean or wanted == "bf16":
         expected = _probabilities(LibraryEngine(model, encoder.label_ids), encoder)
     stored = None
     if lean and where.type == "cpu":
         stored = mapped(folder, EMBEDDING, model.get_input_embeddings().weight)
-    for name in dict.fromkeys((*(["int8"] if whole else []), precision, "fp32")) if lean else ():
+    next_best = [fastest(where)] if wanted == "int8" else []
+    for name in dict.fromkeys((wanted, *next_best, "fp32")) if lean else ():
         engine = (
             IntegerGemma3Engine(model, encoder.label_ids)
             if name == "int8"
@@ -146,7 +156,7 @@ def load_engine(
             engine.pace = Pace()  # the first batches told of cold memory, not of this machine
             return loaded(engine, name)
         left.append(f"the lean pass in {name} differs by {difference:.3g} from the library's in fp32")
-    if precision == "bf16":
+    if "bf16" in (wanted, *next_best):
         library = LibraryEngine(_in_bf16(model), encoder.label_ids)
         difference = _difference(library, encoder, expected)
         if difference <= MAX_DIFFERENCE["bf16"]:
@@ -157,17 +167,21 @@ def load_engine(
     return loaded(LibraryEngine(model, encoder.label_ids), "fp32")
 
 
-def fastest_dtype(device: torch.device) -> torch.dtype:
-    """bf16 or fp32, whichever multiplies faster here, measured on the shape of a batch (about 40 ms)."""
-
-    best = dict.fromkeys((torch.bfloat16, torch.float32), float("inf"))
-    a, b = torch.randn(1024, 640, device=device), torch.randn(640, 2048, device=device)
-    operands = {dtype: (a.to(dtype), b.to(dtype)) for dtype in best}
-    for _ in range(8):  # in turns, so that what else the machine does hits both alike
-        for dtype, (left, right) in operands.items():
+def fastest(device: torch.device, precisions: Sequence[str] = tuple(DTYPES)) -> str:
+    """Which of these precisions multiplies fastest here, measured on the shape of a batch (about 40 ms)."""
+    x, weight = torch.randn(1024, 640, device=device), torch.randn(2048, 640, device=device)
+    products: dict[str, Callable[[], Tensor]] = {}
+    for name in precisions:
+        if name == "int8":
+            products[name] = partial(integers.Projection.of(weight), (x * 32 + 128).clamp(0, 255).byte())
+        else:
+            products[name] = partial(torch.matmul, x.to(DTYPES[name]), weight.to(DTYPES[name]).T.contiguous())
+    best = dict.fromkeys(products, float("inf"))
+    for _ in range(8):  # in turns, so that what else the machine does hits all alike
+        for name, product in products.items():
             started = time.perf_counter()
-            (left @ right)[0, 0].item()
-            best[dtype] = min(best[dtype], time.perf_counter() - started)
+            product()[0, 0].item()
+            best[name] = min(best[name], time.perf_counter() - started)
     return min(best, key=best.__getitem__)
 
 

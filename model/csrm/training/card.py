@@ -42,6 +42,7 @@ def card(
         f"- base: `{manifest.base}`; its licence applies to what is made of it\n"
         f"- adapter: {adapter or 'none, the bare base'}\n"
         f"- knowledge, and gains of the score ({gains}): from {start}\n"
+        f"- calibrated in {manifest.calibrated_in}, {_served(manifest)}\n"
         f"- calibration: one of all rows; {', '.join(fit.calibrations) or 'no locale'} has its own\n"
         f"- calibration error: {fit.ece_before:.3f} before; {_error_after(fit)}",
         "## Rows it was calibrated on",
@@ -72,6 +73,12 @@ def card(
     if cascade is not None:
         found += ["## Levels", _levels(cascade)]
     return "\n\n".join([*found, "## What it does not know", _unknown(fit)]) + "\n"
+
+
+def _served(manifest: Manifest) -> str:
+    if manifest.calibrated_in == "int8":
+        return "and served in it where that is fastest"
+    return "and never served in int8 unless it is asked for"
 
 
 def _error_after(fit: CalibrationFit) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ from csrm.scoring.walk import label_logits
 PRODUCTS = ["red case", "blue kettle " * 9]
 
 
-def loaded(base: Path, precision: str, limits: PromptLimits | None = None) -> Loaded:
-    return load_engine(base, None, PromptTemplate(), limits or PromptLimits(), precision=precision)  # type: ignore[arg-type]
+def loaded(
+    base: Path, precision: str, limits: PromptLimits | None = None, *, may_be_int8: bool = False
+) -> Loaded:
+    limits = limits or PromptLimits()
+    return load_engine(base, None, PromptTemplate(), limits, precision=precision, int8=may_be_int8)  # type: ignore[arg-type]
 
 
 def logits(found: Loaded, products: list[str]) -> np.ndarray:
@@ -107,8 +110,29 @@ def test_integers_that_differ_are_left_for_what_auto_takes(
     assert found.warning and "the lean pass in int8 differs by" in found.warning
 
 
-def test_auto_never_takes_int8(tiny_bases: dict[str, Path]) -> None:
-    assert loaded(tiny_bases["gemma3"], "auto").precision in ("fp32", "bf16")
+def test_auto_takes_int8_only_for_a_bundle_that_was_calibrated_in_it(
+    tiny_bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Sequence[str]] = []
+
+    def last(device: torch.device, precisions: Sequence[str] = ("fp32", "bf16")) -> str:
+        asked.append(precisions)
+        return precisions[-1]
+
+    monkeypatch.setattr(load, "fastest", last)
+    assert loaded(tiny_bases["gemma3"], "auto").precision == "bf16"
+    assert all("int8" not in precisions for precisions in asked)
+    best = "bf16" if integers.lacking(torch.device("cpu")) else "int8"
+    for base, taken in (("gemma3", best), ("llama", "bf16")):
+        found = loaded(tiny_bases[base], "auto", may_be_int8=True)
+        assert (found.precision, found.warning) == (taken, None)
+
+
+def test_the_fastest_precision_is_one_of_those_that_may_be(tiny_bases: dict[str, Path]) -> None:
+    cpu = torch.device("cpu")
+    every = ["fp32", "bf16", *([] if integers.lacking(cpu) else ["int8"])]
+    for precisions in (["fp32"], ["bf16"], every[-1:], every):
+        assert load.fastest(cpu, precisions) in precisions
 
 
 @pytest.mark.parametrize(
@@ -130,7 +154,7 @@ def test_int8_that_cannot_run_is_what_auto_takes_with_a_warning(
         monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
     elif lacking := integers.lacking(torch.device("cpu")):
         pytest.skip(lacking)
-    monkeypatch.setattr(load, "fastest_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(load, "fastest", lambda device: "bf16")
     found = loaded(tiny_bases[kind], "int8")
     assert (found.engine.name, found.precision) == (engine, "bf16")
     assert found.warning and said in found.warning and f"{engine} in bf16 is used" in found.warning

@@ -14,11 +14,12 @@ from transformers import AutoModelForCausalLM
 
 from csrm.bundle import load_bundle
 from csrm.cascade import EVERYTHING
-from csrm.errors import BundleError
+from csrm.errors import BundleError, InputError
 from csrm.evaluation.cascading import CascadeFit
 from csrm.evaluation.grading import grade_rows
 from csrm.model import RelevanceModel
 from csrm.reference import reference_rows
+from csrm.scoring import integers, load
 from csrm.training.bundling import calibrated_bundle
 from csrm.training.data import LabelledPair
 
@@ -89,6 +90,31 @@ def test_an_exit_is_fitted_beside_the_whole_model(start: Path, clean: Path, tmp_
         fitted.calibration.apply(model.grade("q 1", products, level="fast")[:, 2:].sum(axis=1)),
         rtol=1e-4,
     )
+
+
+@pytest.mark.skipif(integers.lacking(torch.device("cpu")) is not None, reason="needs a CPU with AVX-512 VNNI")
+def test_a_bundle_is_served_in_int8_once_it_was_calibrated_in_it(
+    start: Path, adapter: Path, clean: Path, tmp_path: Path
+) -> None:
+    usual = calibrated_bundle(start, [clean], tmp_path / "usual")
+    assert usual.manifest.calibrated_in == RelevanceModel.load(usual.path).precision != "int8"
+    made = calibrated_bundle(start, [clean], tmp_path / "made", precision="int8")
+    assert made.manifest.calibrated_in == "int8"
+    assert "calibrated in int8, and served in it" in (made.path / "MODEL_CARD.md").read_text()
+    served = RelevanceModel.load(made.path).precision
+    assert served == "int8" or load.fastest(torch.device("cpu"), ["fp32", "bf16", "int8"]) != "int8"
+    save_head(adapter / "exit.safetensors", 2)
+    other = calibrated_bundle(made.path, [clean], tmp_path / "other", adapter=adapter)
+    assert other.manifest.calibrated_in != "int8", "of new weights nobody knows whether they bear it"
+
+
+def test_a_precision_that_cannot_be_had_is_not_calibrated_in(
+    start: Path, clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    with pytest.raises(InputError, match="int8 cannot be calibrated in here: this CPU has no AVX-512 VNNI"):
+        calibrated_bundle(start, [clean], tmp_path / "made", precision="int8")
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize(("written", "named"), [(2, 1), (None, 2)])
