@@ -72,7 +72,7 @@ class LiveModel:
         import csrm.scoring.load  # noqa: F401  (torch and transformers, which take as long as all the rest)
 
         imported = time.perf_counter()
-        self.model = self._load(settings.precision)
+        self.model = self._load()
         loaded = time.perf_counter()
         self.queue = ScoringQueue(self.model, level=settings.level, observe=observe)
         self.start_s = {
@@ -124,7 +124,7 @@ class LiveModel:
                     f"Loading another bundle needs {self._needed_bytes / 2**30:.1f} GB of memory and"
                     f" {free / 2**30:.1f} GB are free: restart the replica instead."
                 )
-            model = self._load(self.model.precision)  # measured at the start, when nothing else ran
+            model = self._load()
             self.queue.replace(model)
         except Exception as error:  # whatever it is, the old model goes on
             self.fault = f"The bundle in {self._bundle.path} is not taken up: {error}"
@@ -135,13 +135,13 @@ class LiveModel:
         self.model = model
         return True
 
-    def _load(self, precision: str) -> RelevanceModel:
+    def _load(self) -> RelevanceModel:
         from csrm.model import RelevanceModel
 
         model = RelevanceModel.load(
             self._bundle.path,
             base=self._settings.base,
-            precision=precision,
+            precision=self._settings.precision,
             threads=self._threads,
             cache_mb=self._settings.cache_mb,
         )

@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from csrm.scoring import integers, load
 from csrm_serve import live_model
 from csrm_serve.live_model import LiveModel
 from csrm_serve.messages import ScoringJob
@@ -82,6 +83,21 @@ async def test_a_job_ends_with_the_model_that_it_began_with(
     assert (await live.queue.run(job())).model == "tiny@2"
     scored = await long
     assert (scored.model, len(scored.results)) == ("tiny@1", 3_000)
+
+
+@pytest.mark.skipif(integers.lacking(torch.device("cpu")) is not None, reason="needs a CPU with AVX-512 VNNI")
+def test_each_bundle_is_taken_up_in_a_precision_that_it_was_calibrated_for(
+    folder: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "fastest", lambda device, precisions=("fp32", "bf16"): precisions[-1])
+    write(folder, base, 1, calibrated_in="int8")
+    live = LiveModel(ServeSettings(bundle=str(folder)), 1)
+    found = [live.model.precision]
+    for version, calibrated_in in ((2, "bf16"), (3, "int8")):
+        write(folder, base, version, calibrated_in=calibrated_in)
+        assert looks_twice(live) == [False, True]
+        found.append(live.model.precision)
+    assert found == ["int8", "bf16", "int8"]
 
 
 @pytest.mark.parametrize(
