@@ -81,9 +81,7 @@ def calibrated_bundle(
             early_exit = _put_adapter(adapter, work, early_exit)
         # whether a new adapter bears 8 bits nobody knows yet: it is asked for
         calibrated_in = start.calibrated_in if adapter is None else None
-        fresh = start.model_copy(
-            update={"exit": early_exit, "reference": [], "calibrated_in": calibrated_in}
-        )
+        fresh = start.model_copy(update={"exit": early_exit, "reference": [], "calibrated_in": calibrated_in})
         (work / MANIFEST_FILE).write_text(fresh.model_dump_json(), encoding="utf-8")
         reference = reference_rows(RelevanceModel.load(work, precision="fp32"))
         model = RelevanceModel.load(work, precision=precision)
