@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from dataclasses import dataclass
 from string import Formatter
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from csrm.errors import BundleError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 GRADES = ("E", "S", "C", "I")
@@ -86,6 +88,19 @@ class PromptLimits(BaseModel):
     product_tokens: int = Field(default=96, ge=8)
 
 
+@dataclass(frozen=True, slots=True)
+class CompiledTokenizer:
+    """A compiled tokenizer that nobody else has, and the token that stands before every prompt, if any."""
+
+    backend_tokenizer: Tokenizer
+    bos_token_id: int | None
+
+    @property
+    def vocab_size(self) -> int:
+        """Without added tokens, as transformers counts."""
+        return int(self.backend_tokenizer.get_vocab_size(with_added_tokens=False))
+
+
 class PromptEncoder:
     """Turns queries, knowledge and products into token ids.
 
@@ -94,7 +109,10 @@ class PromptEncoder:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, limits: PromptLimits
+        self,
+        tokenizer: PreTrainedTokenizerBase | CompiledTokenizer,
+        template: PromptTemplate,
+        limits: PromptLimits,
     ) -> None:
         self.template = template
         self.limits = limits
@@ -200,20 +218,25 @@ class PromptEncoder:
         return ids[0]
 
 
-def _reader(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[str], bool], list[list[int]]]:
+def _reader(
+    tokenizer: PreTrainedTokenizerBase | CompiledTokenizer,
+) -> Callable[[Sequence[str], bool], list[list[int]]]:
     """From texts, and whether special tokens in them are plain text, to the token ids of each.
 
     Of a fast tokenizer only the compiled part is held: transformers keeps the whole vocabulary beside it in Python,
     twice its memory.
     """
-    if not tokenizer.is_fast:
+    if isinstance(tokenizer, CompiledTokenizer):
+        backend = tokenizer.backend_tokenizer
+    elif tokenizer.is_fast:
+        backend = copy(tokenizer.backend_tokenizer)  # what others do with the tokenizer changes nothing here
+    else:
 
         def read(texts: Sequence[str], plain: bool) -> list[list[int]]:
             found = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=plain)
             return [list(ids) for ids in found["input_ids"]]
 
         return read
-    backend = copy(tokenizer.backend_tokenizer)  # what others do with the tokenizer changes nothing here
     backend.no_truncation()
     backend.no_padding()
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from csrm.errors import BaseModelError
@@ -26,10 +26,10 @@ from csrm.scoring.adapter import merge
 from csrm.scoring.base import base_digest, mapped, prepare_base
 from csrm.scoring.engine import Engine, Logits, NotFiniteError, softmax
 from csrm.scoring.exit import read_exit
-from csrm.scoring.freed import give_back
 from csrm.scoring.lean import IntegerGemma3Engine, LeanGemma3Engine
 from csrm.scoring.library import LibraryEngine
 from csrm.scoring.pace import Pace
+from csrm.scoring.tokens import load_tokenizer
 from csrm.scoring.walk import label_logits
 from csrm.wire import Precision
 
@@ -103,7 +103,8 @@ def load_engine(
     began = time.perf_counter()
     model = _read(folder, base, adapter, where)
     weights_s = time.perf_counter() - began
-    encoder = PromptEncoder(_tokenizer(folder, base, model), template, limits)
+    tokenizer = load_tokenizer(folder, base, model.get_input_embeddings().num_embeddings)
+    encoder = PromptEncoder(tokenizer, template, limits)
     tokenizer_s = time.perf_counter() - began - weights_s
     left: list[str] = []
 
@@ -195,19 +196,6 @@ def _read(folder: str, base: str | Path, adapter: Path | None, where: torch.devi
         merge(model, adapter, base)
     # Without gradients: what is made of the weights would else keep all of them for its own.
     return model.to(where).eval().requires_grad_(False)
-
-
-def _tokenizer(folder: str, base: str | Path, model: Any) -> Any:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, ImportError) as error:
-        raise BaseModelError(f"The base {base} cannot be loaded: {error}") from error
-    if tokenizer.vocab_size > (rows := model.get_input_embeddings().num_embeddings):
-        raise BaseModelError(
-            f"The tokenizer of {base} has {tokenizer.vocab_size} tokens and the model {rows}: it is another model's."
-        )
-    give_back()  # reading a large vocabulary takes three times what it comes to
-    return tokenizer
 
 
 def _in_bf16(model: Any) -> Any:
