@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
 
+from grpc.aio import AioRpcError  # type: ignore[import-untyped]
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
@@ -41,7 +42,7 @@ class ScorerHandle:
             ) from None
         except BackPressureError:
             raise OverloadedError("Too many requests wait for a scorer: come again in a second.") from None
-        except (RayError, DeploymentUnavailableError) as error:
+        except (RayError, AioRpcError, DeploymentUnavailableError) as error:
             raise _cause(error) from error
         return scored
 
@@ -88,7 +89,7 @@ async def _state(handle: DeploymentHandle[Any]) -> PartState:
     """Ask a replica; if none answers in time, say what Serve knows of the deployment."""
     try:
         state: PartState = await _within(STATE_TIMEOUT_S, handle.state.remote())
-    except (TimeoutError, RayError, BackPressureError, DeploymentUnavailableError):
+    except (TimeoutError, RayError, AioRpcError, BackPressureError, DeploymentUnavailableError):
         return await asyncio.to_thread(
             _seen_by_serve, handle.deployment_id.name, handle.deployment_id.app_name
         )

@@ -42,6 +42,10 @@ _ENVIRONMENT = {
     # hand every request to each other.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    # Requests go from replica to replica themselves, and not by way of a task that Ray schedules, which takes twice as
+    # long. What a body may hold, `max_body_mb` says.
+    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
 }
 
 

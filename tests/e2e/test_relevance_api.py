@@ -44,7 +44,7 @@ def test_it_is_ready_and_says_what_it_serves(api: httpx.Client) -> None:
     assert ready["status"] == "ready"
     (model,) = api.get("/v1/models").json()["data"]
     assert ready["scorer"]["model"] == model["id"]
-    assert ready["scorer"]["precision"] in ("fp32", "bf16")
+    assert ready["scorer"]["precision"] in ("fp32", "bf16", "int8")
     assert ready["retriever"]["state"] in ("ready", "unavailable")
     assert api.get("/healthz").json() == {"status": "ok"}
 
