@@ -9,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import grpc  # type: ignore[import-untyped]
 import httpx
+import psutil
 import pytest
 
 from csrm.wire import MAX_BODY_BYTES, ErrorResponse, RelevanceResponse
@@ -237,6 +239,26 @@ def test_too_much_at_once_is_refused_and_passes(relevance: Relevance, api: httpx
             assert error(answer, 503) and answer.headers["retry-after"] == "1"
     assert api.get("/readyz").status_code == 200
     ask(api, query="case", products=["case"])
+
+
+def test_nobody_without_the_token_reaches_a_replica(relevance: Relevance) -> None:
+    """They listen on every interface, and what they are sent is unpickled."""
+    processes = psutil.process_iter(["cmdline"])
+    replicas = [one for one in processes if "ServeReplica" in " ".join(one.info["cmdline"] or ())]
+    ports = {
+        one.laddr.port
+        for replica in replicas
+        for one in replica.net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN
+    }
+    refused = 0
+    for port in ports:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
+            with pytest.raises(grpc.RpcError) as caught:
+                call(b"", timeout=5)
+            refused += caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert refused >= 3, "an ingress, a scorer and a retriever"
 
 
 def test_the_ray_dashboard_shows_the_application(relevance: Relevance) -> None:
