@@ -1,11 +1,11 @@
 """A plot of what each level costs and brings: quality on labelled rows against the time of a search.
 
-    csrm bench scoring --quick --json scoring.json
-    for level in fast balanced full; do csrm evaluate --data ROWS --level $level --json $level.json; done
+    csrm bench scoring --precision P --products 100 --concurrency 1 --json scoring.json
+    for level in fast balanced full; do csrm evaluate --data ROWS --level $level --precision P --json $level.json; done
     csrm evaluate --data ROWS --scorer embedding --json embedding.json
     python -m benchmarks.levels scoring.json fast.json balanced.json full.json embedding.json --out docs/levels.png
 
-The time is p50 of 100 products for one query, in the faster precision that was measured; for what is no level, 100
+The time is p50 of 100 products for one query, in the precision of the evaluation; for what is no level, 100
 products at the pairs a second that its evaluation reached. The quality is the ROC-AUC of E and S against C and I, and
 the share of defects removed where exactly 2 % of the relevant products are lost.
 """
@@ -38,21 +38,23 @@ def points(scoring: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]])
     """A point for each evaluation.
 
     Raises:
-        SystemExit: the benchmark has no row of a level that was evaluated.
+        SystemExit: the benchmark has no row of a level in the precision that it was evaluated in.
     """
     times = {
-        row["scorer"]: row["p50_ms"]
-        for row in sorted(scoring["rows"], key=lambda row: -row["p50_ms"])  # the fastest precision last
+        (row["scorer"], row["precision"]): row["p50_ms"]
+        for row in scoring["rows"]
         if (row["products"], row["concurrency"]) == (PRODUCTS, 1)
     }
     found = []
     for one in evaluations:
         name, ms = one["scorer"], 1_000 * PRODUCTS / one["pairs_per_second"]
         if one["all_layers"] is not None:
-            name = one["level"]
-            if f"csrm-{name}" not in times:
-                raise SystemExit(f"The benchmark has no row of csrm-{name} with {PRODUCTS} products at once.")
-            ms = times[f"csrm-{name}"]
+            name, precision = one["level"], one["precision"]
+            if (f"csrm-{name}", precision) not in times:
+                raise SystemExit(
+                    f"The benchmark has no row of csrm-{name} in {precision} with {PRODUCTS} products at once."
+                )
+            ms = times[f"csrm-{name}", precision]
         found.append(Point(name, ms, one["all"]["auc_es"], one["all"]["at_2pct"]["defects_removed"]))
     return found
 

@@ -63,14 +63,18 @@ class Scorer:
 
     async def judge(self, job: ScoringJob) -> Scored:
         scored = await self._live.judge(job)
+        # Once the answer is on its way: Ray's counters take a good part of a millisecond.
+        asyncio.get_running_loop().call_soon(self._count_all, len(job.products), scored)
+        return scored
+
+    def _count_all(self, products: int, scored: Scored) -> None:
         self._count_cache()
         removed = sum(judgment["decision"] == "remove" for judgment in scored.results)
         self._count("remove", removed)
         self._count("keep", len(scored.results) - removed)
-        self._count("unscored", len(job.products) - len(scored.results))
+        self._count("unscored", products - len(scored.results))
         self._count_depth("all", scored.all_layers)
         self._count_depth("first", len(scored.results) - scored.all_layers)
-        return scored
 
     def _say_engine(self) -> None:
         model = self._live.model

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
 
+from grpc import StatusCode  # type: ignore[import-untyped]
 from grpc.aio import AioRpcError  # type: ignore[import-untyped]
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
@@ -82,6 +83,8 @@ def _cause(error: Exception) -> CsrmError:
         if isinstance(error.cause, CsrmError):
             return error.cause
         raise error
+    if isinstance(error, AioRpcError) and error.code() not in (StatusCode.CANCELLED, StatusCode.UNAVAILABLE):
+        raise error  # no replica that went away: what nobody foresaw
     return NotReadyError("The scorer is down and is being started again: come again in some seconds.")
 
 
@@ -89,7 +92,9 @@ async def _state(handle: DeploymentHandle[Any]) -> PartState:
     """Ask a replica; if none answers in time, say what Serve knows of the deployment."""
     try:
         state: PartState = await _within(STATE_TIMEOUT_S, handle.state.remote())
-    except (TimeoutError, RayError, AioRpcError, BackPressureError, DeploymentUnavailableError):
+    except AioRpcError as error:
+        return PartState(False, f"{handle.deployment_id.name} cannot be asked: {error.code().name.lower()}.")
+    except (TimeoutError, RayError, BackPressureError, DeploymentUnavailableError):
         return await asyncio.to_thread(
             _seen_by_serve, handle.deployment_id.name, handle.deployment_id.app_name
         )

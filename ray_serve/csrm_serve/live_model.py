@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from csrm.bundle import load_bundle
 from csrm.prompt import PROMPT_FORMAT
 from csrm.scoring.freed import give_back
 from csrm_serve.errors import StartError
@@ -58,8 +59,6 @@ class LiveModel:
         observe: Callable[[str, float], None] = lambda stage, ms: None,
         shared: SharedCache | None = None,
     ) -> None:
-        from csrm.bundle import load_bundle
-
         self._settings = settings
         self._threads = threads
         self._observe = observe
@@ -72,7 +71,7 @@ class LiveModel:
         import csrm.scoring.load  # noqa: F401  (torch and transformers, which take as long as all the rest)
 
         imported = time.perf_counter()
-        self.model = self._load()
+        self.model = self._load(settings.precision)
         loaded = time.perf_counter()
         self.queue = ScoringQueue(self.model, level=settings.level, observe=observe)
         self.start_s = {
@@ -124,7 +123,7 @@ class LiveModel:
                     f"Loading another bundle needs {self._needed_bytes / 2**30:.1f} GB of memory and"
                     f" {free / 2**30:.1f} GB are free: restart the replica instead."
                 )
-            model = self._load()
+            model = self._load(self._precision_for(load_bundle(self._bundle.path)))
             self.queue.replace(model)
         except Exception as error:  # whatever it is, the old model goes on
             self.fault = f"The bundle in {self._bundle.path} is not taken up: {error}"
@@ -135,13 +134,20 @@ class LiveModel:
         self.model = model
         return True
 
-    def _load(self) -> RelevanceModel:
+    def _precision_for(self, bundle: Bundle) -> str:
+        """That of the model that answers, which was measured when nothing else ran, where both bundles allow the same."""
+        same = (bundle.manifest.calibrated_in == "int8") == (
+            self.model.bundle.manifest.calibrated_in == "int8"
+        )
+        return self.model.precision if same else self._settings.precision
+
+    def _load(self, precision: str) -> RelevanceModel:
         from csrm.model import RelevanceModel
 
         model = RelevanceModel.load(
             self._bundle.path,
             base=self._settings.base,
-            precision=self._settings.precision,
+            precision=precision,
             threads=self._threads,
             cache_mb=self._settings.cache_mb,
         )
@@ -154,6 +160,13 @@ class LiveModel:
         )
         if model.warning:
             log.warning(model.warning)
+        calibrated_in = model.bundle.manifest.calibrated_in
+        if calibrated_in not in (None, model.precision):
+            log.info(
+                "Its thresholds were fitted in %s: in %s their promise was not measured.",
+                calibrated_in,
+                model.precision,
+            )
         give_back()  # all that was read for the check alone
         if self._shared is not None:
             model.cache.told = partial(self._shared.keep, self._identity(model))

@@ -181,7 +181,10 @@ class ScoringQueue:
                 turns.computed_s += (spent := time.monotonic() - began)
                 self._batch_s += (spent - self._batch_s) / 2
                 if scored is not None:
-                    self._end(turns, self._answer(turns, scored))
+                    answer = self._answer(turns, scored)
+                    self._end(turns, answer)
+                    for stage, ms in answer.timings_ms.items():  # nobody waits for it
+                        self._observe(stage, ms)
                 else:
                     self._running.append(turns)  # behind the others
             finally:
@@ -252,14 +255,11 @@ class ScoringQueue:
 
     def _answer(self, turns: _Turns, judged: Judged) -> Scored:
         waited_s = max(0.0, time.time() - turns.job.sent_at - turns.computed_s)
-        timings = {"queue": waited_s * 1000, **turns.timings}
-        for stage, ms in timings.items():
-            self._observe(stage, ms)
         return Scored(
             turns.model.name,
             judged.threshold,
             [_plain(judgment) for judgment in judged.results],
-            timings,
+            {"queue": waited_s * 1000, **turns.timings},
             judged.level,
             judged.all_layers,
         )

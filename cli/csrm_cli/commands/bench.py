@@ -57,9 +57,8 @@ def scoring(
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            help="Number format to measure: fp32, bf16 or int8; may be given several times. fp32 and bf16 if not "
-            "given, or with --quick the faster of them. int8, whose order is not that of fp32, is measured and "
-            "recommended only where it is asked for.",
+            help="Number format to measure: fp32, bf16 or int8; may be given several times. If not given, those that "
+            "csrm serve chooses among, with int8 for a bundle that was calibrated in it; with --quick the fastest.",
         ),
     ] = None,
     products: Annotated[
@@ -111,7 +110,7 @@ def scoring(
     from rich.console import Console
 
     from csrm.benchmark.machine import chosen_device, cores, describe
-    from csrm.benchmark.run import QUICK, Benchmark, Plan, quiet
+    from csrm.benchmark.run import QUICK, Benchmark, Plan, precisions_for, quiet
     from csrm.benchmark.weights import of_bundle, of_shape
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -121,19 +120,21 @@ def scoring(
 
     quiet()
     where = chosen_device(device)
-    plan = replace(QUICK.on(where) if quick else Plan(), peers=peers)
     plan = replace(
-        plan,
+        plan := QUICK if quick else Plan(),
+        peers=peers,
         seconds=seconds_per_cell or plan.seconds,
         cell_limit_s=longest_cell or plan.cell_limit_s,
         minutes=minutes or plan.minutes,
-        precisions=list(dict.fromkeys(precision)) if precision else plan.precisions,
+        precisions=list(dict.fromkeys(precision or ())) or plan.precisions,
         products=products or plan.products,
         concurrency=sorted({1, *concurrency}) if concurrency else plan.concurrency,  # one alone is advised by
     )
     with tempfile.TemporaryDirectory(prefix="csrm-bench-") as folder:
         say("Preparing the weights")
         weights = of_shape(shape, Path(folder)) if shape else of_bundle(bundle, Path(folder))
+        if not precision:
+            plan = replace(plan, precisions=precisions_for(weights.bundle, where, quick=quick))
         benchmark = Benchmark(weights, plan, device=where, threads=threads or cores(), say=say)
         report: dict[str, Any] = {"machine": describe(where), "model": weights.bundle.name}
         added: Sequence[Overhead] = []

@@ -10,7 +10,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -71,9 +71,19 @@ class Plan:
             if precision not in MAX_DIFFERENCE:
                 raise InputError(f"Unknown precision {precision}: choose fp32, bf16 or int8.")
 
-    def on(self, device: str) -> Plan:
-        """The same in the one precision that multiplies faster there."""
-        return replace(self, precisions=(fastest(torch.device(device)),))
+
+def precisions_for(bundle: Bundle, device: str, *, quick: bool = False) -> Sequence[str]:
+    """The precisions that ``auto`` chooses among for a bundle on a device, or the one that it chooses there.
+
+    Args:
+        bundle: that is to be served.
+        device: ``cpu`` or ``cuda``.
+        quick: that one alone.
+    """
+    where = torch.device(device)
+    may_be_int8 = bundle.manifest.calibrated_in == "int8" and integers.lacking(where) is None
+    choices = ["fp32", "bf16", *(["int8"] if may_be_int8 else [])]
+    return [fastest(where, choices)] if quick else choices
 
 
 QUICK = Plan(

@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Generator
 
 import pytest
+from grpc import StatusCode  # type: ignore[import-untyped]
+from grpc.aio import AioRpcError, Metadata  # type: ignore[import-untyped]
 
-from csrm_serve.handles import _within
+from csrm_serve.errors import NotReadyError
+from csrm_serve.handles import _cause, _within
 
 
 class Call:
@@ -39,3 +42,18 @@ async def test_a_call_whose_caller_goes_away_is_taken_back() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert call.taken_back
+
+
+def broken_off(code: StatusCode) -> AioRpcError:
+    return AioRpcError(code, Metadata(), Metadata(), details="a replica")
+
+
+@pytest.mark.parametrize("code", [StatusCode.CANCELLED, StatusCode.UNAVAILABLE])
+def test_a_replica_that_went_away_comes_again(code: StatusCode) -> None:
+    assert isinstance(_cause(broken_off(code)), NotReadyError)
+
+
+@pytest.mark.parametrize("code", [StatusCode.UNAUTHENTICATED, StatusCode.INTERNAL, StatusCode.RESOURCE_EXHAUSTED])
+def test_what_waiting_does_not_mend_is_not_said_to_be_mended(code: StatusCode) -> None:
+    with pytest.raises(AioRpcError):
+        _cause(broken_off(code))

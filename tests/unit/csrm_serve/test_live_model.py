@@ -97,7 +97,11 @@ def test_each_bundle_is_taken_up_in_a_precision_that_it_was_calibrated_for(
         write(folder, base, version, calibrated_in=calibrated_in)
         assert looks_twice(live) == [False, True]
         found.append(live.model.precision)
-    assert found == ["int8", "bf16", "int8"]
+    monkeypatch.setattr(load, "fastest", lambda device, precisions=(): "fp32")  # as a busy machine might find
+    write(folder, base, 4, calibrated_in="int8")
+    assert looks_twice(live) == [False, True]
+    found.append(live.model.precision)
+    assert found == ["int8", "bf16", "int8", "int8"], "measured again only where other formats may be taken"
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,7 @@ async def test_stages_are_observed(model: WordModel) -> None:
     seen: dict[str, float] = {}
     queue = ScoringQueue(model, observe=seen.__setitem__)
     await queue.run(job("q"))
+    await at_rest(queue)
     assert set(seen) == {"queue", "tokenise", "prefix", "products"}
 
 

@@ -15,10 +15,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, Gemma3TextConfig
 
 from csrm.benchmark.machine import chosen_device, cores, describe
 from csrm.benchmark.peers import PEERS
-from csrm.benchmark.run import Benchmark, Plan, Results
+from csrm.benchmark.run import Benchmark, Plan, Results, precisions_for
 from csrm.benchmark.weights import SHAPES, Weights, of_shape
 from csrm.benchmark.work import Work
 from csrm.benchmark.workload import searches
+from csrm.bundle import Bundle, Manifest
 from csrm.errors import InputError
 from csrm.scoring import integers
 
@@ -168,3 +169,16 @@ def test_the_machine_is_described() -> None:
     told = describe("cpu")
     assert told["device"] and told["packages"]["transformers"] == transformers.__version__
     assert 1 <= cores() <= 4096 and told["cores"] == cores()
+
+
+@pytest.mark.parametrize("calibrated_in", [None, "bf16", "int8"])
+def test_what_is_measured_unasked_is_what_auto_chooses_among(calibrated_in: str | None, tmp_path: Path) -> None:
+    manifest = Manifest.model_validate(
+        {"name": "tiny", "version": 1, "base": "b", "calibrated_in": calibrated_in}
+    )
+    bundle = Bundle(tmp_path, manifest)
+    measured = precisions_for(bundle, "cpu")
+    may_be_int8 = calibrated_in == "int8" and integers.lacking(CPU) is None
+    assert measured == ["fp32", "bf16", *(["int8"] if may_be_int8 else [])]
+    (fastest,) = precisions_for(bundle, "cpu", quick=True)
+    assert fastest in measured
