@@ -135,7 +135,7 @@ class LiveModel:
         return True
 
     def _precision_for(self, bundle: Bundle) -> str:
-        """That of the model that answers, which was measured when nothing else ran, where both bundles allow the same."""
+        """That of the model that answers, measured when nothing else ran, where both bundles allow the same."""
         same = (bundle.manifest.calibrated_in == "int8") == (
             self.model.bundle.manifest.calibrated_in == "int8"
         )

@@ -33,8 +33,8 @@ def calibrate(
     precision: Annotated[
         Precision,
         typer.Option(
-            help="Number format of the weights: fp32, bf16, int8, or auto, as the bundle is served; with --adapter auto "
-            "is never int8. A bundle calibrated in int8 is served in it where that is fastest."
+            help="Number format of the weights: fp32, bf16, int8, or auto, as the bundle is served; with --adapter "
+            "auto is never int8. A bundle calibrated in int8 is served in it where that is fastest."
         ),
     ] = "auto",
 ) -> None:

@@ -31,6 +31,7 @@ from csrm.benchmark.scorers import LEVELS, Scorer, levels
 from csrm.benchmark.weights import Weights
 from csrm.benchmark.work import Work
 from csrm.benchmark.workload import Search, searches
+from csrm.bundle import Bundle
 from csrm.errors import CsrmError, InputError
 from csrm.model import RelevanceModel
 from csrm.scoring import integers

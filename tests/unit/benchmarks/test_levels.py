@@ -27,7 +27,14 @@ def evaluation(precision: str | None, level: str | None = "fast") -> dict[str, A
     }
 
 
-ROWS = {"rows": [row("int8", 500), row("bf16", 900), row("bf16", 90, products=10), row("bf16", 3600, concurrency=4)]}
+ROWS = {
+    "rows": [
+        row("int8", 500),
+        row("bf16", 900),
+        row("bf16", 90, products=10),
+        row("bf16", 3600, concurrency=4),
+    ]
+}
 
 
 @pytest.mark.parametrize(("precision", "ms"), [("int8", 500), ("bf16", 900)])

@@ -53,7 +53,9 @@ def test_a_replica_that_went_away_comes_again(code: StatusCode) -> None:
     assert isinstance(_cause(broken_off(code)), NotReadyError)
 
 
-@pytest.mark.parametrize("code", [StatusCode.UNAUTHENTICATED, StatusCode.INTERNAL, StatusCode.RESOURCE_EXHAUSTED])
+@pytest.mark.parametrize(
+    "code", [StatusCode.UNAUTHENTICATED, StatusCode.INTERNAL, StatusCode.RESOURCE_EXHAUSTED]
+)
 def test_what_waiting_does_not_mend_is_not_said_to_be_mended(code: StatusCode) -> None:
     with pytest.raises(AioRpcError):
         _cause(broken_off(code))

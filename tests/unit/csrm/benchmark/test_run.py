@@ -172,7 +172,9 @@ def test_the_machine_is_described() -> None:
 
 
 @pytest.mark.parametrize("calibrated_in", [None, "bf16", "int8"])
-def test_what_is_measured_unasked_is_what_auto_chooses_among(calibrated_in: str | None, tmp_path: Path) -> None:
+def test_what_is_measured_unasked_is_what_auto_chooses_among(
+    calibrated_in: str | None, tmp_path: Path
+) -> None:
     manifest = Manifest.model_validate(
         {"name": "tiny", "version": 1, "base": "b", "calibrated_in": calibrated_in}
     )
