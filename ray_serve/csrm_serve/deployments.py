@@ -142,7 +142,10 @@ class Retriever:
         self._gathering = Gathering(self._live.retrieve_many, self._worker) if self._live else None
 
     async def retrieve(self, query: str, locale: str | None) -> Knowledge:
-        return await self._gathering.ask((query, locale)) if self._gathering else Knowledge()
+        if self._live is None or self._gathering is None:
+            return Knowledge()
+        known = self._live.remembered((query, locale))  # waits for no new query to be embedded
+        return known or await self._gathering.ask((query, locale))
 
     async def state(self) -> PartState:
         return self._live.state() if self._live else self._none

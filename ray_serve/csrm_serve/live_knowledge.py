@@ -6,7 +6,6 @@ Knows folders and retrieval; knows no Ray. Whoever calls `refresh` decides how o
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from csrm.knowledge import Retrieved
 
 HOT_QUERIES = 10_000
-"""Queries whose knowledge is remembered: the head of a shop's traffic, about 1 kB each."""
+"""Queries whose knowledge is remembered, the last new ones: the head of a shop's traffic, about 1 kB each."""
 
 Asked = tuple[str, str | None]
 """A query and the language of its shop."""
@@ -40,19 +39,22 @@ class Loaded:
 
     version: str
     retriever: Finds
-    hot: OrderedDict[Asked, Knowledge] = field(default_factory=OrderedDict)
+    hot: dict[Asked, Knowledge] = field(default_factory=dict)
+
+    def remembered(self, asked: Asked) -> Knowledge | None:
+        """What was found for a query before, for any thread; null where nobody asked."""
+        return self.hot.get(asked)
 
     def retrieve_many(self, asked: Sequence[Asked]) -> list[Knowledge]:
         """What is known of each query, best first; those that are new are embedded together."""
-        fresh = list(dict.fromkeys(one for one in asked if one not in self.hot))
-        found = dict(zip(fresh, self._find(fresh), strict=True)) if fresh else {}
-        answers = [self.hot[one] if one in self.hot else found[one] for one in asked]
-        for one, answer in zip(asked, answers, strict=True):
-            self.hot[one] = answer
-            self.hot.move_to_end(one)
-        while len(self.hot) > HOT_QUERIES:
-            self.hot.popitem(last=False)
-        return answers
+        known = {one: self.hot[one] for one in asked if one in self.hot}
+        if fresh := list(dict.fromkeys(one for one in asked if one not in known)):
+            found = dict(zip(fresh, self._find(fresh), strict=True))
+            self.hot |= found
+            while len(self.hot) > HOT_QUERIES:
+                del self.hot[next(iter(self.hot))]
+            known |= found
+        return [known[one] for one in asked]
 
     def _find(self, asked: Sequence[Asked]) -> list[Knowledge]:
         queries, locales = [query for query, _ in asked], [locale for _, locale in asked]
@@ -112,6 +114,10 @@ class LiveKnowledge:
         """What is known of each query, best first; nothing where nothing is loaded."""
         loaded = self._loaded
         return loaded.retrieve_many(asked) if loaded else [Knowledge() for _ in asked]
+
+    def remembered(self, asked: Asked) -> Knowledge | None:
+        """As `Loaded.remembered`, of the version that is loaded."""
+        return self._loaded.remembered(asked) if self._loaded else None
 
     def state(self) -> PartState:
         """Ready with any version; a fault beside it means that a newer one could not be read."""

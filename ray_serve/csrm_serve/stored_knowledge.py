@@ -81,6 +81,11 @@ class StoredKnowledge:
             return self._loaded.retrieve_many(asked)
         return self._instead.retrieve_many(asked) if self._instead else [Knowledge() for _ in asked]
 
+    def remembered(self, asked: Asked) -> Knowledge | None:
+        """As `LiveKnowledge.remembered`."""
+        where = self._loaded or self._instead
+        return where.remembered(asked) if where else None
+
     def state(self) -> PartState:
         """Ready with the store or with what stands in for it; the fault says that the store cannot be used."""
         if self._loaded is not None:

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from csrm.scoring.cpu import lacking_kernels
-
-_LARGEST, _ZERO, _TINY = 127, 128, 1e-12  # as in ``kernels``, which is imported only where it can run
+from csrm.scoring.rounding import LARGEST, TINY, ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Projection:
     def of(cls, weight: Tensor) -> Projection:
         """Round weights (out, in)."""
         weight = weight.float()
-        scales = weight.abs().amax(-1).clamp_min(_TINY) / _LARGEST
+        scales = weight.abs().amax(-1).clamp_min(TINY) / LARGEST
         whole = (weight / scales[:, None]).round().to(torch.int8)
         return cls(
             packed=torch.ops.onednn.qlinear_prepack(whole, None),
@@ -42,7 +41,7 @@ class Projection:
     def __call__(self, x: Tensor) -> Tensor:
         """Of unsigned integers (m, in) around 128, in bf16 (m, out), still to be multiplied by each row's scale."""
         found: Tensor = torch.ops.onednn.qlinear_pointwise(
-            x, 1.0, _ZERO, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.bfloat16, "none", [], ""
+            x, 1.0, ZERO, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.bfloat16, "none", [], ""
         )
         return found
 

@@ -19,6 +19,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from csrm.scoring.rounding import LARGEST, TINY, ZERO
+
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
@@ -30,15 +32,6 @@ Scalar = float | np.float32
 """One number in fp32."""
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
-
-LARGEST = 127
-"""Of the 8-bit integers; they are symmetric."""
-
-ZERO = 128
-"""What zero becomes: oneDNN multiplies unsigned by signed integers fast, and two signed ones very slowly."""
-
-TINY = 1e-12
-"""The largest number of a row is taken to be at least this, so that a row of zeros has a scale."""
 
 _HALF = np.float32(ZERO + 0.5)  # what is cut off then rounds to the nearest
 _LARGEST, _TINY, _ONE = np.float32(LARGEST), np.float32(TINY), np.float32(1)

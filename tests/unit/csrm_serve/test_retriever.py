@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from csrm.knowledge.stored import StoredEntry, StoreState, state_of
 from csrm_cli.commands.serve import serve
 from csrm_cli.opensearch_knowledge import OpenSearchStore
 from csrm_serve.deployments import Retriever
-from csrm_serve.live_knowledge import LiveKnowledge
+from csrm_serve.live_knowledge import Asked, LiveKnowledge, Loaded
 from csrm_serve.messages import Knowledge, PartState
 from csrm_serve.settings import ServeSettings
 from csrm_serve.stored_knowledge import StoredKnowledge
@@ -112,7 +113,26 @@ async def test_a_snapshot_that_cannot_be_read_does_not_take_the_place_of_one_tha
     assert (await retriever.state()).reason is None
 
 
-def test_the_hottest_queries_are_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_remembered_query_waits_for_no_new_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    retriever = Retriever(ServeSettings(knowledge=str(folder)))
+    first = await retriever.retrieve("モバブ", "ja")
+    go_on = threading.Event()
+    find = Loaded._find
+
+    def slowly(self: Loaded, asked: Sequence[Asked]) -> list[Knowledge]:
+        assert go_on.wait(30)
+        return find(self, asked)
+
+    monkeypatch.setattr(Loaded, "_find", slowly)
+    new = asyncio.create_task(retriever.retrieve("冷蔵庫", "ja"))
+    await asyncio.sleep(0.05)
+    assert await asyncio.wait_for(retriever.retrieve("モバブ", "ja"), 10) is first
+    assert not new.done()
+    go_on.set()
+    assert (await new).version == first.version
+
+
+def test_the_last_new_queries_are_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("csrm_serve.live_knowledge.HOT_QUERIES", 2)
     live = LiveKnowledge(folder)
 
@@ -122,11 +142,9 @@ def test_the_hottest_queries_are_remembered(folder: Path, monkeypatch: pytest.Mo
     first = ask("モバブ", "ja")
     assert ask("モバブ", "ja") is first
     assert ask("モバブ", "ko") is not first
-    ask("モバブ", "ja")
+    assert live.remembered(("モバブ", "ja")) is first
     ask("another", "ja")
-    assert ask("モバブ", "ja") is first
-    ask("one more", "ja")
-    ask("and one more", "ja")
+    assert live.remembered(("モバブ", "ja")) is None
     again = ask("モバブ", "ja")
     assert again is not first
     assert again == first

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from csrm.scoring import gemma3
 from csrm.scoring.cpu import lacking_kernels
+from csrm.scoring.rounding import ZERO
 
 LACKING = lacking_kernels(torch.device("cpu"))
 if LACKING:
@@ -28,7 +29,7 @@ def operand(shape: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor,
 
 def numbers(x: Tensor, scale: Tensor) -> Tensor:
     """What an operand stands for."""
-    return (x.float() - kernels.ZERO if x.dtype is torch.uint8 else x.float()) * scale[:, None]
+    return (x.float() - ZERO if x.dtype is torch.uint8 else x.float()) * scale[:, None]
 
 
 def close(x: Tensor, scale: Tensor, wanted: Tensor) -> None:
