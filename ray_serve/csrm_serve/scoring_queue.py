@@ -199,7 +199,10 @@ class ScoringQueue:
     def _next(self) -> _Turns:
         """The job that was computed for least, where it takes what there is, or that least is left of, where it wants
         everything; of equals the one that waits longest. But first one that has to hand in before the others would be
-        through, and last one that would be late."""
+        through, and last one that would be late: of these sooner one that was begun than one more in vain."""
+        for turns in self._running:
+            if turns.steps is None:  # by the pace of today, not of when it came
+                turns.left_s = self._product_s * len(turns.job.products)
         soon = time.monotonic() + 2 * self._batch_s * len(self._running)
         urgent = [turns for turns in self._running if turns.job.partial and turns.deadline < soon]
         chosen = (
@@ -208,7 +211,8 @@ class ScoringQueue:
             else min(
                 self._running,
                 key=lambda turns: (
-                    turns.spare_s() < 0,
+                    late := turns.spare_s() < 0,
+                    late and turns.steps is None,
                     turns.computed_s if turns.job.partial else turns.left_s,
                 ),
             )
