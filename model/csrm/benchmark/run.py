@@ -35,7 +35,7 @@ from csrm.bundle import Bundle
 from csrm.errors import CsrmError, InputError
 from csrm.model import RelevanceModel
 from csrm.scoring import integers
-from csrm.scoring.load import MAX_DIFFERENCE, fastest
+from csrm.scoring.load import MAX_DIFFERENCE, choices, fastest
 
 Say = Callable[[str], None]
 
@@ -82,9 +82,8 @@ def precisions_for(bundle: Bundle, device: str, *, quick: bool = False) -> Seque
         quick: that one alone.
     """
     where = torch.device(device)
-    may_be_int8 = bundle.manifest.calibrated_in == "int8" and integers.lacking(where) is None
-    choices = ["fp32", "bf16", *(["int8"] if may_be_int8 else [])]
-    return [fastest(where, choices)] if quick else choices
+    among = choices(where, int8=bundle.manifest.calibrated_in == "int8")
+    return [fastest(where, among)] if quick else among
 
 
 QUICK = Plan(

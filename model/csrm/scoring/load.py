@@ -126,11 +126,10 @@ def load_engine(
             f"{model.config.sliding_window}"
         )
     lacking = integers.lacking(where) or (None if lean else "only the lean pass knows int8")
-    if precision == "int8" and lacking:
+    if precision == "auto":
+        wanted = fastest(where, choices(where, int8=int8 and lean))
+    elif precision == "int8" and lacking:
         left.append(lacking)
-    if precision == "auto" and int8 and not lacking:
-        wanted = fastest(where, [*DTYPES, "int8"])
-    elif precision == "auto" or (precision == "int8" and lacking):
         wanted = fastest(where)
     else:
         wanted = precision
@@ -166,6 +165,11 @@ def load_engine(
         left.append(f"the library's pass in bf16 differs by {difference:.3g} from that in fp32")
         model = _read(folder, base, adapter, where)  # there is room for one at a time only
     return loaded(LibraryEngine(model, encoder.label_ids), "fp32")
+
+
+def choices(device: torch.device, *, int8: bool) -> list[str]:
+    """The precisions that ``auto`` chooses among on a device; ``int8``: whether the bundle allows it."""
+    return [*DTYPES, *(["int8"] if int8 and integers.lacking(device) is None else [])]
 
 
 def fastest(device: torch.device, precisions: Sequence[str] = tuple(DTYPES)) -> str:
