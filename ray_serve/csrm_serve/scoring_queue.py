@@ -173,6 +173,7 @@ class ScoringQueue:
                 self._end(turns)
                 continue
             self._busy_since = began = time.monotonic()
+            first = turns.steps is None
             try:
                 scored = self._step(turns)
             except Exception as error:
@@ -186,6 +187,9 @@ class ScoringQueue:
                     for stage, ms in answer.timings_ms.items():  # nobody waits for it
                         self._observe(stage, ms)
                 else:
+                    if first:
+                        product_s = (spent + turns.left_s) / len(turns.job.products)
+                        self._product_s += (product_s - self._product_s) / (2 if self._product_s else 1)
                     self._running.append(turns)  # behind the others
             finally:
                 self._busy_since = None
@@ -233,7 +237,7 @@ class ScoringQueue:
         """One batch of a job; its judgments where that was the last."""
         self.done += 1
         job = turns.job
-        if begins := turns.steps is None:
+        if turns.steps is None:
             if time.monotonic() >= turns.deadline:
                 raise _late(job)
             turns.steps = turns.model.judging(
@@ -252,9 +256,6 @@ class ScoringQueue:
         except StopIteration as end:
             judged: Judged = end.value
             return judged
-        if begins:
-            product_s = turns.left_s / len(job.products)
-            self._product_s += (product_s - self._product_s) / (4 if self._product_s else 1)
         return None
 
     def _answer(self, turns: _Turns, judged: Judged) -> Scored:
