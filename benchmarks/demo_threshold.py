@@ -26,9 +26,9 @@ from csrm.calibration import fit_threshold, loss_bound
 from csrm.wire import RelevanceRequest, RelevanceResponse
 from csrm_opensearch.profiles import load_settings
 from demo.figures import RELEVANT
-from demo.run import PROFILES, Urls, start
+from demo.run import PROFILES, Urls, products_by_id, start
 from demo.search import connect, search
-from demo.shop import LOCALES, ShopQuery, judge, products, queries
+from demo.shop import LOCALES, ShopQuery, judge, queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Judged:
 def judged(asked: Sequence[ShopQuery], urls: Urls) -> Judged:
     """Have the windows of some queries judged."""
     profile = load_settings(PROFILES).profiles[0]
-    client, shop = connect(urls.opensearch), {product.id: product for product in products()}
+    client, shop = connect(urls.opensearch), products_by_id()
     irrelevance: list[float] = []
     relevant: list[bool] = []
     for query in track(asked, description="Queries", transient=True):

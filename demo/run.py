@@ -205,10 +205,11 @@ def _ask(direct: OpenSearch, gateway: OpenSearch, query: ShopQuery, window: int)
 
 
 def _graded(query: ShopQuery, hits: list[dict[str, Any]]) -> list[Hit]:
-    shop = _products_by_id()
+    shop = products_by_id()
     return [Hit(hit["_id"], hit["_source"]["title"], judge(query, shop[hit["_id"]])) for hit in hits]
 
 
 @cache
-def _products_by_id() -> dict[str, ShopProduct]:
+def products_by_id() -> dict[str, ShopProduct]:
+    """The shop's products by what OpenSearch calls them."""
     return {product.id: product for product in products()}

@@ -83,18 +83,24 @@ def _cause(error: Exception) -> CsrmError:
         if isinstance(error.cause, CsrmError):
             return error.cause
         raise error
-    if isinstance(error, AioRpcError) and error.code() not in (StatusCode.CANCELLED, StatusCode.UNAVAILABLE):
-        raise error  # no replica that went away: what nobody foresaw
+    if isinstance(error, AioRpcError) and not _went_away(error):
+        raise error  # what nobody foresaw
     return NotReadyError("The scorer is down and is being started again: come again in some seconds.")
+
+
+def _went_away(error: AioRpcError) -> bool:
+    """Whether a call ended because its replica did."""
+    return error.code() in (StatusCode.CANCELLED, StatusCode.UNAVAILABLE)
 
 
 async def _state(handle: DeploymentHandle[Any]) -> PartState:
     """Ask a replica; if none answers in time, say what Serve knows of the deployment."""
     try:
         state: PartState = await _within(STATE_TIMEOUT_S, handle.state.remote())
-    except AioRpcError as error:
-        return PartState(False, f"{handle.deployment_id.name} cannot be asked: {error.code().name.lower()}.")
-    except (TimeoutError, RayError, BackPressureError, DeploymentUnavailableError):
+    except (TimeoutError, RayError, AioRpcError, BackPressureError, DeploymentUnavailableError) as error:
+        if isinstance(error, AioRpcError) and not _went_away(error):
+            code = error.code().name.lower()
+            return PartState(False, f"{handle.deployment_id.name} cannot be asked: {code}.")
         return await asyncio.to_thread(
             _seen_by_serve, handle.deployment_id.name, handle.deployment_id.app_name
         )

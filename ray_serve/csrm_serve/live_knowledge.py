@@ -6,6 +6,7 @@ Knows folders and retrieval; knows no Ray. Whoever calls `refresh` decides how o
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from csrm.knowledge import Retrieved
 
 HOT_QUERIES = 10_000
-"""Queries whose knowledge is remembered, the last new ones: the head of a shop's traffic, about 1 kB each."""
+"""Queries whose knowledge is remembered: the head of a shop's traffic, about 1 kB each."""
 
 Asked = tuple[str, str | None]
 """A query and the language of its shop."""
@@ -39,22 +40,28 @@ class Loaded:
 
     version: str
     retriever: Finds
-    hot: dict[Asked, Knowledge] = field(default_factory=dict)
+    hot: OrderedDict[Asked, Knowledge] = field(default_factory=OrderedDict)
 
     def remembered(self, asked: Asked) -> Knowledge | None:
-        """What was found for a query before, for any thread; null where nobody asked."""
-        return self.hot.get(asked)
+        """What was found for a query before; null where nobody asked lately. Any thread may ask beside the one that
+        retrieves."""
+        try:
+            self.hot.move_to_end(asked)
+            return self.hot[asked]
+        except KeyError:  # it may have to go between the two
+            return None
 
     def retrieve_many(self, asked: Sequence[Asked]) -> list[Knowledge]:
         """What is known of each query, best first; those that are new are embedded together."""
-        known = {one: self.hot[one] for one in asked if one in self.hot}
-        if fresh := list(dict.fromkeys(one for one in asked if one not in known)):
-            found = dict(zip(fresh, self._find(fresh), strict=True))
-            self.hot |= found
-            while len(self.hot) > HOT_QUERIES:
-                del self.hot[next(iter(self.hot))]
-            known |= found
-        return [known[one] for one in asked]
+        fresh = list(dict.fromkeys(one for one in asked if one not in self.hot))
+        found = dict(zip(fresh, self._find(fresh), strict=True)) if fresh else {}
+        answers = [self.hot[one] if one in self.hot else found[one] for one in asked]
+        for one, answer in zip(asked, answers, strict=True):
+            self.hot[one] = answer
+            self.hot.move_to_end(one)
+        while len(self.hot) > HOT_QUERIES:
+            self.hot.popitem(last=False)
+        return answers
 
     def _find(self, asked: Sequence[Asked]) -> list[Knowledge]:
         queries, locales = [query for query, _ in asked], [locale for _, locale in asked]

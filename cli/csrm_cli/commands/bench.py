@@ -120,8 +120,9 @@ def scoring(
 
     quiet()
     where = chosen_device(device)
+    plan = QUICK if quick else Plan()
     plan = replace(
-        plan := QUICK if quick else Plan(),
+        plan,
         peers=peers,
         seconds=seconds_per_cell or plan.seconds,
         cell_limit_s=longest_cell or plan.cell_limit_s,

@@ -54,7 +54,7 @@ def start(tmp_path: Path, tiny_bases: dict[str, Path]) -> Path:
 def test_a_calibrated_bundle_is_measured_to_keep_its_promise(start: Path, tmp_path: Path) -> None:
     made, clean = tmp_path / "made", tmp_path / "clean.jsonl"
     said = csrm("calibrate", clean, "--bundle", start, "--out", made, "--version", 2)
-    assert "tiny@2 · in " in said
+    assert f"tiny@2 · in {load_bundle(made).manifest.calibrated_in} · calibration error" in said
     assert "on queries left out" in said
     assert load_bundle(made).manifest.threshold < 1
     assert (start / "MODEL_CARD.md").read_text() == "The old one."
