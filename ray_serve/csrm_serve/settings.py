@@ -47,8 +47,8 @@ class ServeSettings(BaseModel):
     )
     precision: Precision = Field(
         default="auto",
-        description="Number format of the weights: fp32, bf16, int8 (CPUs with AVX-512 VNNI), or auto, which "
-        "measures at start which is fastest, with int8 only for a bundle that was calibrated in it.",
+        description="Number format of the weights: fp32, bf16 (on x86 from AVX-512 on), int8 (from AVX2 on), or auto, "
+        "which measures at start which is fastest, with int8 only for a bundle that was calibrated in it.",
     )
     level: Level | None = Field(
         default=None,

@@ -72,8 +72,8 @@ def serve(
     precision: Annotated[
         Precision,
         typer.Option(
-            help="Number format of the weights; auto measures at start which is fastest, with int8 (AVX-512 VNNI) only "
-            "for a bundle that was calibrated in it."
+            help="Number format of the weights; auto measures at start which is fastest, with int8 (x86 CPUs with AVX2 "
+            "or later) only for a bundle that was calibrated in it."
         ),
     ] = "auto",
     level: Annotated[

@@ -34,8 +34,7 @@ from csrm.benchmark.workload import Search, searches
 from csrm.bundle import Bundle
 from csrm.errors import CsrmError, InputError
 from csrm.model import RelevanceModel
-from csrm.scoring import integers
-from csrm.scoring.load import MAX_DIFFERENCE, choices, fastest
+from csrm.scoring.load import MAX_DIFFERENCE, choices, fastest, lacking
 
 Say = Callable[[str], None]
 
@@ -150,10 +149,11 @@ class Benchmark:
         """Measure everything of the plan, peak and agreement first.
 
         Raises:
-            InputError: int8 is in the plan and cannot run here, or our engine runs in none of the precisions.
+            InputError: a precision of the plan cannot run here, or our engine runs in none of them.
         """
-        if "int8" in self._plan.precisions and (lacking := integers.lacking(torch.device(self._device))):
-            raise InputError(f"precision: int8 cannot be measured here: {lacking}.")
+        for precision in self._plan.precisions:
+            if reason := lacking(precision, torch.device(self._device)):
+                raise InputError(f"precision: {precision} cannot be measured here: {reason}.")
         self._say(self._ahead())
         for precision in self._plan.precisions:
             self._say(f"The machine's peak in {precision}")

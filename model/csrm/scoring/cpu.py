@@ -1,4 +1,4 @@
-"""Whether this machine can run the compiled kernels. Knows torch and numba by name; knows no kernel."""
+"""What this machine's CPU can do. Knows torch and numba by name; knows no kernel."""
 
 from __future__ import annotations
 
@@ -20,10 +20,24 @@ def lacking_kernels(device: torch.device) -> str | None:
     """Why ``csrm.scoring.kernels`` does not run, or does not pay, on a device; null where it does."""
     if device.type != "cpu":
         return "the compiled kernels run on a CPU, not on a GPU"
-    if "AVX512" not in torch.backends.cpu.get_cpu_capability():
-        return "this CPU has no AVX-512, without which the compiled kernels are no faster"
+    if not torch.cpu._is_avx2_supported():
+        return "this CPU has no AVX2, without which the compiled kernels are not measured"
     try:
         import numba  # noqa: F401
     except ImportError as error:  # also said by a numba that does not know this numpy
         return f"the compiled kernels need numba: {error}"
     return None
+
+
+def lacking_bf16(device: torch.device) -> str | None:
+    """Why nobody would wait for products in bf16 on a device; null where they are worth measuring."""
+    able = torch.cpu.get_capabilities()
+    if device.type == "cpu" and able["architecture"] == "x86_64" and not able.get("avx512_f"):
+        return "this CPU has no AVX-512, without which torch multiplies bf16 a hundred times slower than fp32"
+    return None
+
+
+def multiplies_bf16() -> bool:
+    """Whether this CPU multiplies in bf16 itself; with AVX-512 alone it is imitated in fp32."""
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name) for name in ("avx512_bf16", "amx_bf16"))

@@ -1,4 +1,4 @@
-"""Gemma 3's layers on a CPU in fused kernels: products in bf16 or 8-bit integers, and one pass between two of them.
+"""Gemma 3's layers on a CPU in fused kernels: products in fp32, bf16 or 8-bit integers, and one pass between two.
 
 Does what ``gemma3.run_layers`` does, with the same weights, for serving only: no gradients, one key-value head, and
 rows that may stand after a prefix which they share.
@@ -9,7 +9,7 @@ Knows torch's products and the kernels; knows no prompt, no labels and no thread
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -19,10 +19,10 @@ from torch import Tensor
 from csrm.scoring import gemma3, kernels
 
 KeysValues = tuple[Tensor, Tensor]
-"""Keys and values (p, d) of a prefix in one layer, in bf16."""
+"""Keys and values (p, d) of a prefix in one layer."""
 
 Product = Callable[[Tensor], Tensor]
-"""From rows (m, in), rounded as it takes them, to bf16 (m, out), still to be multiplied by the scale of each row."""
+"""From rows (m, in), rounded as it takes them, to (m, out), still to be multiplied by the scale of each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,34 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class FusedLayers:
-    """The layers of a model and the type, bf16 or uint8, that their products take."""
+    """The layers of a model.
+
+    Args:
+        weights: of the model; its own layers are not used.
+        layers: of the model.
+        dtype: what their products take: bf16, fp32 or uint8.
+        carried: what they give, and attention works in: bf16 or fp32, and ``dtype`` unless that is uint8.
+    """
 
     weights: gemma3.Gemma3Weights
     layers: list[Layer]
     dtype: torch.dtype
+    carried: torch.dtype
+
+    @classmethod
+    def of(
+        cls,
+        weights: gemma3.Gemma3Weights,
+        product: Callable[[Tensor], Product],
+        dtype: torch.dtype,
+        carried: torch.dtype,
+    ) -> FusedLayers:
+        """With ``product`` of each projection's weights (out, in)."""
+        layers = [Layer.of(layer, product) for layer in weights.layers]
+        return cls(replace(weights, layers=[], embedding=torch.empty(0)), layers, dtype, carried)
+
+    def __post_init__(self) -> None:
+        kernels.prepare(*(array(torch.empty(0, dtype=of)).dtype.name for of in (self.carried, self.dtype)))
 
     def run(
         self,
@@ -100,7 +123,7 @@ class FusedLayers:
             ]
             for local, theta in ((True, model.theta_local), (False, model.theta_global))
         }
-        nothing = torch.empty(0, model.head_dim, dtype=torch.bfloat16)
+        nothing = torch.empty(0, model.head_dim, dtype=self.carried)
         seen = torch.arange(1, t + 1).repeat(n)
         stream = residual.reshape(n * t, hidden).clone()
         x, scale = self._norm(stream, self.layers[which[0]].norm_in)
@@ -121,7 +144,7 @@ class FusedLayers:
             x, scale = self._gate(layer.gate_up(x), scale)
             if index == which[-1]:
                 kernels.add(
-                    stream.numpy(), bits(layer.down(x)), scale.numpy(), layer.norm_out.numpy(), model.epsilon
+                    stream.numpy(), array(layer.down(x)), scale.numpy(), layer.norm_out.numpy(), model.epsilon
                 )
             else:
                 following = self.layers[index + 1].norm_in
@@ -130,7 +153,7 @@ class FusedLayers:
 
     def _norm(self, stream: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         x, scale = self._rows(*stream.shape)
-        kernels.norm(stream.numpy(), weight.numpy(), self.weights.epsilon, self._array(x), scale.numpy())
+        kernels.norm(stream.numpy(), weight.numpy(), self.weights.epsilon, array(x), scale.numpy())
         return x, scale
 
     def _add(
@@ -140,12 +163,12 @@ class FusedLayers:
         x, scale = self._rows(*stream.shape)
         kernels.add_norm(
             stream.numpy(),
-            bits(mixed),
+            array(mixed),
             mixed_scale.numpy(),
             weight.numpy(),
             following.numpy(),
             self.weights.epsilon,
-            self._array(x),
+            array(x),
             scale.numpy(),
         )
         return x, scale
@@ -153,46 +176,43 @@ class FusedLayers:
     def _turn(
         self, layer: Layer, fused: Tensor, scale: Tensor, cos: Tensor, sin: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (m, heads, d), keys and values (m, d), in bf16."""
+        """Queries (m, heads, d), keys and values (m, d)."""
         heads, d = self.weights.heads, self.weights.head_dim
-        queries = torch.empty(len(fused), heads, d, dtype=torch.bfloat16)
-        keys, values = (torch.empty(len(fused), d, dtype=torch.bfloat16) for _ in range(2))
+        queries = torch.empty(len(fused), heads, d, dtype=self.carried)
+        keys, values = (torch.empty(len(fused), d, dtype=self.carried) for _ in range(2))
         kernels.turn(
-            bits(fused.view(len(fused), heads + 2, d)),
+            array(fused.view(len(fused), heads + 2, d)),
             scale.numpy(),
             layer.norm_q.numpy(),
             layer.norm_k.numpy(),
             cos.numpy(),
             sin.numpy(),
             self.weights.epsilon,
-            bits(queries),
-            bits(keys),
-            bits(values),
+            array(queries),
+            array(keys),
+            array(values),
         )
         return queries, keys, values
 
     def _taken(self, attended: Tensor) -> tuple[Tensor, Tensor]:
         """What attention gave, as a product takes it."""
-        if self.dtype is torch.bfloat16:
+        if self.dtype is self.carried:
             return attended, torch.ones(len(attended))
         x, scale = self._rows(*attended.shape)
-        kernels.round_down(bits(attended), self._array(x), scale.numpy())
+        kernels.take(array(attended), array(x), scale.numpy())
         return x, scale
 
     def _gate(self, gate_up: Tensor, gate_scale: Tensor) -> tuple[Tensor, Tensor]:
         x, scale = self._rows(len(gate_up), gate_up.shape[1] // 2)
-        kernels.gate(bits(gate_up), gate_scale.numpy(), self._array(x), scale.numpy())
+        kernels.gate(array(gate_up), gate_scale.numpy(), array(x), scale.numpy())
         return x, scale
 
     def _rows(self, m: int, k: int) -> tuple[Tensor, Tensor]:
         return torch.empty(m, k, dtype=self.dtype), torch.empty(m)
 
-    def _array(self, x: Tensor) -> kernels.Operand:
-        return bits(x) if self.dtype is torch.bfloat16 else x.numpy()
-
 
 def plain(weight: Tensor) -> Product:
-    """The product with weights in bf16 (out, in)."""
+    """The product with weights (out, in) as they are."""
     return partial(F.linear, weight=weight)
 
 
@@ -219,14 +239,14 @@ def attention(
     flat = queries.view(-1, d)
     shared = (flat @ prefix_keys.T).view(m, heads, -1)
     own = torch.bmm(flat.view(n, -1, d), keys.transpose(1, 2)).view(m, heads, t)
-    kernels.soften(bits(shared), bits(own), seen.numpy(), factor)
+    kernels.soften(array(shared), array(own), seen.numpy(), factor)
     found = torch.bmm(own.view(n, -1, t), values).view(-1, d)
     if len(prefix_keys):
         found = torch.addmm(found, shared.view(m * heads, -1), prefix_values)
     return found.view(m, heads * d)
 
 
-def bits(x: Tensor) -> kernels.Bits:
-    """The numbers of a tensor in bf16, as the kernels take them."""
-    found: kernels.Bits = x.view(torch.int16).numpy()
+def array(x: Tensor) -> kernels.Carried:
+    """The numbers of a tensor, as the kernels take them: of bf16 the bits."""
+    found: kernels.Carried = (x.view(torch.int16) if x.dtype is torch.bfloat16 else x).numpy()
     return found

@@ -1,16 +1,18 @@
 """What a layer does between its matrix products, each in one pass over memory; compiled by numba, on one thread.
 
-bf16 is taken and given as its bits (int16), which numpy has no type for. Each row of what goes into a product has a
-scale, which is 1 unless it was rounded to 8-bit integers. What is no number stays none: fast arithmetic that may take
-numbers to be finite is not used.
+What products give is fp32 or bf16, and what they take is the same or 8-bit integers. bf16 is taken and given as its
+bits (int16), which numpy has no type for. Each row of what goes into a product has a scale, which is 1 unless it was
+rounded to integers. What is no number stays none: fast arithmetic that may take numbers to be finite is not used.
 
-Knows arrays; knows no torch, no model and no threads (no kernel holds Python's lock). They are compiled when this
-module is first imported, and kept beside it, or in the user's cache folder where that cannot be written.
+Knows arrays; knows no torch, no model and no threads (no kernel holds Python's lock). ``prepare`` compiles them for the
+types that are to be used, and keeps them beside this module, or in the user's cache folder where that cannot be
+written.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -24,9 +26,11 @@ from csrm.scoring.rounding import LARGEST, TINY, ZERO
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
-Bits = NDArray[np.int16]
+Carried = NDArray[Any]
+"""What a product gives, and attention works in: fp32, or the bits of bf16."""
+
 Operand = NDArray[Any]
-"""What goes into a product: bits of bf16, or unsigned bytes around ``ZERO``."""
+"""What goes into a product: what is carried, or unsigned bytes around ``ZERO``."""
 
 Scalar = float | np.float32
 """One number in fp32."""
@@ -48,39 +52,67 @@ _G1, _G3 = np.float32(-2.302208198), np.float32(-0.1029432397)
 _FAST = {"reassoc", "contract", "arcp", "nsz"}
 _SLOW_S = 1.0
 
-_began = time.perf_counter()
+_signatures: dict[Any, str] = {}
+"""What each kernel is compiled for, with places for the types of ``prepare``."""
+
+_lock = threading.Lock()
 
 
-def _compiled(*signatures: str) -> Callable[[Kernel], Kernel]:
-    """Compile for these types now, or take what was compiled before."""
+def _compiled(signature: str | None = None) -> Callable[[Kernel], Kernel]:
+    """A kernel that ``prepare`` compiles; without a signature it is compiled with those that call it."""
 
     def decorate(function: Kernel) -> Kernel:
         options: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "numpy"}
-        types: Any = list(signatures) or None
         found: Any
         try:
-            found = njit(types, cache=True, **options)(function)
+            found = njit(cache=True, **options)(function)
         except RuntimeError as error:  # numba's word for it that there is no folder to keep them in
             if "cannot cache" not in str(error):
                 raise
             log.warning("%s is compiled at every start: no cache folder can be written", function.__name__)
-            found = njit(types, **options)(function)
+            found = njit(**options)(function)
+        if signature is not None:
+            _signatures[found] = signature
         kernel: Kernel = found
         return kernel
 
     return decorate
 
 
+def prepare(carried: str, operand: str) -> None:
+    """Compile the kernels for these types, or take what was compiled before.
+
+    Args:
+        carried: numpy's name of the type that products give, ``float32`` or ``int16`` (bf16).
+        operand: of the type that they take, ``carried`` or ``uint8``.
+    """
+    began = time.perf_counter()
+    with _lock:
+        for kernel, signature in _signatures.items():
+            kernel.disable_compile(False)
+            kernel.compile(signature.format(carried=carried, operand=operand))
+            kernel.disable_compile()  # of other types it would run slowly; a number is made one of these instead
+    if (seconds := time.perf_counter() - began) > _SLOW_S:
+        log.info("Compiled the kernels in %.1f s; the next start finds them", seconds)
+
+
 @_compiled()
-def _spread(bits: Bits, whole: NDArray[np.int32]) -> None:
-    """Bits of bf16 to those of fp32."""
-    for i in range(bits.shape[0]):
-        whole[i] = np.int32(bits[i]) << _SIXTEEN
+def _spread(carried: Carried, whole: NDArray[np.int32]) -> None:
+    """To the bits of fp32."""
+    if carried.itemsize == 2:
+        bits = carried.view(np.int16)
+        for i in range(bits.shape[0]):
+            whole[i] = np.int32(bits[i]) << _SIXTEEN
+    else:
+        whole[:] = carried.view(np.int32)
 
 
 @_compiled()
 def _put(floats: Floats, whole: NDArray[np.int32], out: Operand) -> Scalar:
     """Round a row, whose bits are ``whole``, and give its scale."""
+    if out.itemsize == 4:
+        out[:] = floats
+        return _ONE
     if out.itemsize == 2:
         for i in range(out.shape[0]):
             u = whole[i]
@@ -124,7 +156,7 @@ def _put_norm(
 @_compiled()
 def _add_row(
     row: Floats,
-    mixed: Bits,
+    mixed: Carried,
     scale: Scalar,
     weight: Floats,
     epsilon: Scalar,
@@ -139,10 +171,7 @@ def _add_row(
         row[i] += floats[i] * inverse * weight[i]
 
 
-@_compiled(
-    "void(float32[:,::1], float32[::1], float32, int16[:,::1], float32[::1])",
-    "void(float32[:,::1], float32[::1], float32, uint8[:,::1], float32[::1])",
-)
+@_compiled("void(float32[:,::1], float32[::1], float32, {operand}[:,::1], float32[::1])")
 def norm(residual: Floats, weight: Floats, epsilon: Scalar, out: Operand, scale: Floats) -> None:
     """Root-mean-square norm (m, k) with ``weight`` (k,), rounded into ``out`` (m, k) and ``scale`` (m,)."""
     whole = np.empty(residual.shape[1], np.int32)
@@ -151,8 +180,8 @@ def norm(residual: Floats, weight: Floats, epsilon: Scalar, out: Operand, scale:
         scale[r] = _put_norm(residual[r], weight, epsilon, floats, whole, out[r])
 
 
-@_compiled("void(float32[:,::1], int16[:,::1], float32[::1], float32[::1], float32)")
-def add(residual: Floats, mixed: Bits, mixed_scale: Floats, weight: Floats, epsilon: Scalar) -> None:
+@_compiled("void(float32[:,::1], {carried}[:,::1], float32[::1], float32[::1], float32)")
+def add(residual: Floats, mixed: Carried, mixed_scale: Floats, weight: Floats, epsilon: Scalar) -> None:
     """Add the norm of what a product gave, times its scale, to the residual stream (m, k), in place."""
     whole = np.empty(residual.shape[1], np.int32)
     floats = whole.view(np.float32)
@@ -161,12 +190,12 @@ def add(residual: Floats, mixed: Bits, mixed_scale: Floats, weight: Floats, epsi
 
 
 @_compiled(
-    "void(float32[:,::1], int16[:,::1], float32[::1], float32[::1], float32[::1], float32, int16[:,::1], float32[::1])",
-    "void(float32[:,::1], int16[:,::1], float32[::1], float32[::1], float32[::1], float32, uint8[:,::1], float32[::1])",
+    "void(float32[:,::1], {carried}[:,::1], float32[::1], float32[::1], float32[::1], float32,"
+    " {operand}[:,::1], float32[::1])"
 )
 def add_norm(
     residual: Floats,
-    mixed: Bits,
+    mixed: Carried,
     mixed_scale: Floats,
     weight: Floats,
     following: Floats,
@@ -183,20 +212,20 @@ def add_norm(
 
 
 @_compiled(
-    "void(int16[:,:,::1], float32[::1], float32[::1], float32[::1], float32[:,::1], float32[:,::1], float32,"
-    " int16[:,:,::1], int16[:,::1], int16[:,::1])"
+    "void({carried}[:,:,::1], float32[::1], float32[::1], float32[::1], float32[:,::1], float32[:,::1], float32,"
+    " {carried}[:,:,::1], {carried}[:,::1], {carried}[:,::1])"
 )
 def turn(
-    fused: Bits,
+    fused: Carried,
     scale: Floats,
     norm_q: Floats,
     norm_k: Floats,
     cos: Floats,
     sin: Floats,
     epsilon: Scalar,
-    queries: Bits,
-    keys: Bits,
-    values: Bits,
+    queries: Carried,
+    keys: Carried,
+    values: Carried,
 ) -> None:
     """Cut up what the first projection gave, norm and rotate queries and keys, and scale the values.
 
@@ -209,14 +238,14 @@ def turn(
     """
     heads, d = queries.shape[1], queries.shape[2]
     half = d // 2
-    from_bits = np.empty(d, np.int32)
-    row = from_bits.view(np.float32)
+    spread = np.empty(d, np.int32)
+    row = spread.view(np.float32)
     whole = np.empty(d, np.int32)
     turned = whole.view(np.float32)
     for m in range(fused.shape[0]):
         t = m % cos.shape[0]
         for j in range(heads + 1):
-            _spread(fused[m, j], from_bits)
+            _spread(fused[m, j], spread)
             for i in range(d):
                 row[i] *= scale[m]
             inverse = _inverse(row, epsilon)
@@ -227,14 +256,14 @@ def turn(
                 turned[i] = row[i] * cos[t, i] - row[i + half] * sin[t, i]
                 turned[i + half] = row[i + half] * cos[t, i + half] + row[i] * sin[t, i + half]
             _put(turned, whole, queries[m, j] if j < heads else keys[m])
-        _spread(fused[m, heads + 1], from_bits)
+        _spread(fused[m, heads + 1], spread)
         for i in range(d):
             turned[i] = row[i] * scale[m]
         _put(turned, whole, values[m])
 
 
-@_compiled("void(int16[:,:,::1], int16[:,:,::1], int64[::1], float32)")
-def soften(shared: Bits, own: Bits, seen: NDArray[np.int64], factor: Scalar) -> None:
+@_compiled("void({carried}[:,:,::1], {carried}[:,:,::1], int64[::1], float32)")
+def soften(shared: Carried, own: Carried, seen: NDArray[np.int64], factor: Scalar) -> None:
     """Softmax over the scores of the prefix and those of a token's own row, in place.
 
     Args:
@@ -275,17 +304,14 @@ def soften(shared: Bits, own: Bits, seen: NDArray[np.int64], factor: Scalar) -> 
             _put(floats[p:], whole[p:], own[m, j])
 
 
-@_compiled(
-    "void(int16[:,::1], float32[::1], int16[:,::1], float32[::1])",
-    "void(int16[:,::1], float32[::1], uint8[:,::1], float32[::1])",
-)
-def gate(gate_up: Bits, gate_scale: Floats, out: Operand, scale: Floats) -> None:
+@_compiled("void({carried}[:,::1], float32[::1], {operand}[:,::1], float32[::1])")
+def gate(gate_up: Carried, gate_scale: Floats, out: Operand, scale: Floats) -> None:
     """``gelu(gate) * up`` (m, k) of the product (m, 2 k) that gave both, times its scale; gelu's tanh form."""
     k = out.shape[1]
-    gate_bits, whole, twos = np.empty(k, np.int32), np.empty(k, np.int32), np.empty(k, np.int32)
-    gates, floats, powers = gate_bits.view(np.float32), whole.view(np.float32), twos.view(np.float32)
+    spread, whole, twos = np.empty(k, np.int32), np.empty(k, np.int32), np.empty(k, np.int32)
+    gates, floats, powers = spread.view(np.float32), whole.view(np.float32), twos.view(np.float32)
     for r in range(out.shape[0]):
-        _spread(gate_up[r, :k], gate_bits)
+        _spread(gate_up[r, :k], spread)
         _spread(gate_up[r, k:], whole)
         by = gate_scale[r]
         for i in range(k):
@@ -302,15 +328,11 @@ def gate(gate_up: Bits, gate_scale: Floats, out: Operand, scale: Floats) -> None
         scale[r] = _put(floats, whole, out[r])
 
 
-@_compiled("void(int16[:,::1], uint8[:,::1], float32[::1])")
-def round_down(bits: Bits, out: Operand, scale: Floats) -> None:
-    """bf16 (m, k) as 8-bit integers in ``out`` (m, k), and the scale of each row (m,)."""
+@_compiled("void({carried}[:,::1], {operand}[:,::1], float32[::1])")
+def take(carried: Carried, out: Operand, scale: Floats) -> None:
+    """What is carried (m, k) as a product takes it, in ``out`` (m, k), and the scale of each row (m,)."""
     whole = np.empty(out.shape[1], np.int32)
     floats = whole.view(np.float32)
     for r in range(out.shape[0]):
-        _spread(bits[r], whole)
+        _spread(carried[r], whole)
         scale[r] = _put(floats, whole, out[r])
-
-
-if (_seconds := time.perf_counter() - _began) > _SLOW_S:
-    log.info("Compiled the kernels in %.1f s; the next start finds them", _seconds)

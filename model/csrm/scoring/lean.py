@@ -7,21 +7,20 @@ they need, those of ``fused``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from csrm.scoring import gemma3
+from csrm.scoring import gemma3, integers
 from csrm.scoring.cpu import lacking_kernels
 from csrm.scoring.engine import Engine
 from csrm.scoring.exit import ExitHead
 from csrm.scoring.shares import Shares
 
 if TYPE_CHECKING:
-    from csrm.scoring.fused import FusedLayers, Product
+    from csrm.scoring.fused import FusedLayers
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class Prefix:
 
 
 class LeanGemma3Engine(Engine[Prefix]):
-    """Scores with ``csrm.scoring.gemma3``; in bf16 with ``csrm.scoring.fused`` where its kernels run.
+    """Scores with ``csrm.scoring.gemma3``, or, where its kernels run, ``csrm.scoring.fused``.
 
     Args:
         model: a transformers ``Gemma3ForCausalLM`` with one key-value head, adapters merged.
@@ -55,11 +54,16 @@ class LeanGemma3Engine(Engine[Prefix]):
         self._exit: ExitHead | None = None
         self._shares = Shares()
         self._fused: FusedLayers | None = None
-        if dtype is torch.bfloat16:
-            if lacking := lacking_kernels(self.device):
-                log.info("bf16 runs in torch's layers: %s", lacking)
-            else:
-                self._fused = _fused(self.weights, dtype)
+        if lacking := lacking_kernels(self.device):
+            log.info("Torch's layers are used: %s", lacking)
+        else:
+            self._fused = self._fuse()
+
+    def _fuse(self) -> FusedLayers:
+        from csrm.scoring.fused import FusedLayers, plain  # wants numba: only where it is
+
+        dtype = self.weights.layers[0].qkv.dtype
+        return FusedLayers.of(self.weights, plain, dtype, dtype)
 
     def add_exit(self, head: ExitHead) -> None:
         """Give the engine an early exit."""
@@ -141,23 +145,18 @@ class LeanGemma3Engine(Engine[Prefix]):
 
 
 class IntegerGemma3Engine(LeanGemma3Engine):
-    """The same in 8-bit integers, where ``csrm.scoring.integers`` lacks nothing; attention and embedding are bf16."""
+    """The same in 8-bit integers, where ``csrm.scoring.integers`` lacks nothing; the embedding is bf16, and so is
+    attention where the CPU has that.
+    """
 
     def __init__(self, model: Any, label_ids: tuple[int, ...]) -> None:
-        from csrm.scoring.integers import Projection
-
         super().__init__(model, label_ids, torch.float32)
-        self._fused = _fused(self.weights, torch.uint8, Projection.of)
         self.weights = replace(self.weights, embedding=self.weights.embedding.bfloat16(), layers=[])
 
+    def _fuse(self) -> FusedLayers:
+        from csrm.scoring.fused import FusedLayers
 
-def _fused(
-    weights: gemma3.Gemma3Weights, dtype: torch.dtype, product: Callable[[Tensor], Product] | None = None
-) -> FusedLayers:
-    from csrm.scoring.fused import FusedLayers, Layer, plain  # compiles kernels: only where they are used
-
-    layers = [Layer.of(layer, product or plain) for layer in weights.layers]
-    return FusedLayers(replace(weights, layers=[], embedding=torch.empty(0)), layers, dtype)
+        return FusedLayers.of(self.weights, integers.Projection.of, torch.uint8, integers.carried())
 
 
 def own_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from csrm.prompt import PromptEncoder, PromptLimits, PromptTemplate
 from csrm.scoring import integers
 from csrm.scoring.adapter import merge
 from csrm.scoring.base import base_digest, mapped, prepare_base
+from csrm.scoring.cpu import lacking_bf16
 from csrm.scoring.engine import Engine, Logits, NotFiniteError, softmax
 from csrm.scoring.exit import read_exit
 from csrm.scoring.lean import IntegerGemma3Engine, LeanGemma3Engine
@@ -125,12 +126,13 @@ def load_engine(
             f"the bundle's limits let a prompt have {encoder.longest} tokens, and the lean pass takes less than "
             f"{model.config.sliding_window}"
         )
-    lacking = integers.lacking(where) or (None if lean else "only the lean pass knows int8")
     if precision == "auto":
         wanted = fastest(where, choices(where, int8=int8 and lean))
-    elif precision == "int8" and lacking:
-        left.append(lacking)
-        wanted = fastest(where)
+    elif reason := lacking(precision, where) or (
+        "only the lean pass knows int8" if precision == "int8" and not lean else None
+    ):
+        left.append(reason)
+        wanted = fastest(where, choices(where, int8=False))
     else:
         wanted = precision
     if lean or wanted == "bf16":
@@ -138,7 +140,7 @@ def load_engine(
     stored = None
     if lean and where.type == "cpu":
         stored = mapped(folder, EMBEDDING, model.get_input_embeddings().weight)
-    next_best = [fastest(where)] if wanted == "int8" else []
+    next_best = [fastest(where, choices(where, int8=False))] if wanted == "int8" else []
     for name in dict.fromkeys((wanted, *next_best, "fp32")) if lean else ():
         engine = (
             IntegerGemma3Engine(model, encoder.label_ids)
@@ -169,10 +171,17 @@ def load_engine(
 
 def choices(device: torch.device, *, int8: bool) -> list[str]:
     """The precisions that ``auto`` chooses among on a device; ``int8``: whether the bundle allows it."""
-    return [*DTYPES, *(["int8"] if int8 and integers.lacking(device) is None else [])]
+    return [name for name in ("fp32", "bf16", *(["int8"] if int8 else [])) if lacking(name, device) is None]
 
 
-def fastest(device: torch.device, precisions: Sequence[str] = tuple(DTYPES)) -> str:
+def lacking(precision: str, device: torch.device) -> str | None:
+    """Why nothing is served in a precision on a device; null where it is worth measuring."""
+    if precision == "int8":
+        return integers.lacking(device)
+    return lacking_bf16(device) if precision == "bf16" else None
+
+
+def fastest(device: torch.device, precisions: Sequence[str]) -> str:
     """Which of these precisions multiplies fastest here, measured on the shape of a batch (about 40 ms)."""
     x, weight = torch.randn(1024, 640, device=device), torch.randn(2048, 640, device=device)
     products: dict[str, Callable[[], Tensor]] = {}

@@ -21,13 +21,13 @@ from csrm.benchmark.work import Work
 from csrm.benchmark.workload import searches
 from csrm.bundle import Bundle, Manifest
 from csrm.errors import InputError
-from csrm.scoring import integers
+from csrm.scoring.load import lacking
 
 CPU = torch.device("cpu")
 PLAN = Plan(
     products=(5, 20),
     concurrency=(1, 2),
-    precisions=("fp32", "bf16"),
+    precisions=tuple(one for one in ("fp32", "bf16") if lacking(one, CPU) is None),
     peers=True,
     seconds=0.01,
     compared=(2, 20),
@@ -99,7 +99,7 @@ def tiny_gemma3() -> Gemma3TextConfig:
     return Gemma3TextConfig(vocab_size=8_192, num_attention_heads=4, num_key_value_heads=1, **sizes)
 
 
-@pytest.mark.skipif(integers.lacking(CPU) is not None, reason="needs a CPU with AVX-512 VNNI")
+@pytest.mark.skipif(lacking("int8", CPU) is not None, reason=str(lacking("int8", CPU)))
 def test_integers_are_measured_against_the_peak_of_integers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,13 +112,16 @@ def test_integers_are_measured_against_the_peak_of_integers(
     assert 0 < row.percent_of_peak < 100 and row.kendall_vs_fp32 > 0.5
 
 
-def test_integers_that_cannot_run_are_refused(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = replace(PLAN, precisions=("int8",))
+def test_precisions_that_cannot_run_are_refused(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(PLAN, precisions=("fp32", "int8"))
     with pytest.raises(InputError, match=r"precision: int8 cannot be measured here: .*GPU"):
         Benchmark(weights, plan, device="cuda").run()
-    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
-    with pytest.raises(InputError, match=r"precision: int8 cannot be measured here: .*VNNI"):
+    monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: False)
+    with pytest.raises(InputError, match=r"precision: int8 cannot be measured here: .*AVX2"):
         Benchmark(weights, plan, device="cpu", threads=1).run()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", "avx2": True})
+    with pytest.raises(InputError, match=r"precision: bf16 cannot be measured here: .*AVX-512"):
+        Benchmark(weights, replace(PLAN, precisions=("bf16",)), device="cpu", threads=1).run()
 
 
 def test_the_work_is_what_torch_counts(weights: Weights) -> None:
@@ -180,7 +183,7 @@ def test_what_is_measured_unasked_is_what_auto_chooses_among(
     )
     bundle = Bundle(tmp_path, manifest)
     measured = precisions_for(bundle, "cpu")
-    may_be_int8 = calibrated_in == "int8" and integers.lacking(CPU) is None
-    assert measured == ["fp32", "bf16", *(["int8"] if may_be_int8 else [])]
+    allowed = ["fp32", "bf16", *(["int8"] if calibrated_in == "int8" else [])]
+    assert measured == [one for one in allowed if lacking(one, CPU) is None]
     (fastest,) = precisions_for(bundle, "cpu", quick=True)
     assert fastest in measured

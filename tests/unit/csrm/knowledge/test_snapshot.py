@@ -118,7 +118,7 @@ def test_from_a_snapshot_before_only_what_is_new_is_embedded(embedder: Embedder)
         KnowledgeSnapshot.build(entries, counted, before=before),
     )
     assert [text for text in counted.passages if "Air" in text] == ["에어팟, AirPods"]
-    assert np.array_equal(anew.vectors, grown.vectors)
+    assert np.allclose(anew.vectors, grown.vectors, rtol=2**-10), "the last bit may differ beside other texts"
     assert np.array_equal(anew.query_removal.mean, grown.query_removal.mean)
     assert (anew.version, anew.entries) == (grown.version, grown.entries)
 

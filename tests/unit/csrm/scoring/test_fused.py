@@ -23,20 +23,19 @@ CPU = torch.device("cpu")
 if LACKING := lacking_kernels(CPU):
     pytest.skip(LACKING, allow_module_level=True)
 
-from csrm.scoring.fused import FusedLayers, Layer, plain  # noqa: E402
+from csrm.scoring.fused import FusedLayers, Product, plain  # noqa: E402
 
 LABELS = (259, 260, 261, 262)
 PREFIX = [1, 20, 30, 40, 50]
 PRODUCTS = [[60, 70, 80], [90], [100] * 40, [60, 70, 80], [33, 44]]
 
 FORMATS = [
-    pytest.param((torch.bfloat16, 0.03), id="bf16"),
-    pytest.param(
-        (torch.uint8, 0.08),
-        id="int8",
-        marks=pytest.mark.skipif(integers.lacking(CPU) is not None, reason="needs a CPU with AVX-512 VNNI"),
-    ),
+    pytest.param((torch.float32, torch.float32, 1e-5), id="fp32"),
+    pytest.param((torch.bfloat16, torch.bfloat16, 0.03), id="bf16"),
+    pytest.param((torch.uint8, torch.float32, 0.08), id="int8-fp32"),
+    pytest.param((torch.uint8, torch.bfloat16, 0.08), id="int8-bf16"),
 ]
+"""What products take and give, and how much of a result rounding may lose."""
 
 
 @pytest.fixture
@@ -54,26 +53,23 @@ def exact(tiny_bases: dict[str, Path]) -> gemma3.Gemma3Weights:
     return replace(weights, layers=layers)
 
 
-def fused_layers(exact: gemma3.Gemma3Weights, dtype: torch.dtype) -> FusedLayers:
-    product = plain if dtype is torch.bfloat16 else integers.Projection.of
-    layers = [
-        Layer.of(
-            replace(layer, **{n: getattr(layer, n).bfloat16() for n in ("qkv", "out", "gate_up", "down")}),
-            product,
-        )
-        for layer in exact.layers
-    ]
-    return FusedLayers(exact, layers, dtype)
+def fused_layers(exact: gemma3.Gemma3Weights, dtype: torch.dtype, carried: torch.dtype) -> FusedLayers:
+    def product(weight: torch.Tensor) -> Product:
+        if dtype is not torch.uint8:
+            return plain(weight.to(dtype))
+        return replace(integers.Projection.of(weight), gives=carried)
+
+    return FusedLayers.of(exact, product, dtype, carried)
 
 
 @pytest.mark.parametrize("given", FORMATS)
 @pytest.mark.parametrize("p", [1, 17])
 @pytest.mark.parametrize(("n", "t"), [(1, 1), (1, 9), (5, 1), (4, 6)])
 def test_layers_do_what_they_do_in_fp32(
-    n: int, t: int, p: int, given: tuple[torch.dtype, float], exact: gemma3.Gemma3Weights
+    n: int, t: int, p: int, given: tuple[torch.dtype, torch.dtype, float], exact: gemma3.Gemma3Weights
 ) -> None:
-    dtype, tolerance = given
-    layers = fused_layers(exact, dtype)
+    dtype, carried, tolerance = given
+    layers = fused_layers(exact, dtype, carried)
     before, residual = torch.randn(1, p, 32) * 3, torch.randn(n, t, 32) * 3
     untouched = residual.clone()
     last = torch.arange(n) % t
@@ -121,34 +117,28 @@ def test_layers_do_what_they_do_in_fp32(
 
 
 def test_rows_that_do_not_fit_the_window_are_refused(exact: gemma3.Gemma3Weights) -> None:
-    layers = fused_layers(exact, torch.bfloat16)
+    layers = fused_layers(exact, torch.bfloat16, torch.bfloat16)
     with pytest.raises(ValueError, match=r"\d+ tokens do not fit the sliding window"):
         layers.run(torch.zeros(1, 2, 32), range(1), start=exact.window - 2)
 
 
 def engines(base: Path) -> list[LeanGemma3Engine]:
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-    found: list[LeanGemma3Engine] = [LeanGemma3Engine(model, LABELS, torch.bfloat16)]
-    if integers.lacking(CPU) is None:
-        found.append(IntegerGemma3Engine(model, LABELS))
-    return found
+    found = [LeanGemma3Engine(model, LABELS, dtype) for dtype in (torch.float32, torch.bfloat16)]
+    return [*found, IntegerGemma3Engine(model, LABELS)]
 
 
-def test_the_engine_gives_nearly_the_logits_of_fp32(tiny_bases: dict[str, Path]) -> None:
-    model = AutoModelForCausalLM.from_pretrained(tiny_bases["gemma3"], dtype=torch.float32).eval()
-    wanted = label_logits(LeanGemma3Engine(model, LABELS, torch.float32), PREFIX, PRODUCTS)
-    found = label_logits(LeanGemma3Engine(model, LABELS, torch.bfloat16), PREFIX, PRODUCTS)
-    assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
-
-
-def test_without_numba_bf16_runs_in_torchs_layers(
-    tiny_bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_the_engine_gives_nearly_the_logits_of_torchs_layers(
+    dtype: torch.dtype, tolerance: float, tiny_bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_bases["gemma3"], dtype=torch.float32).eval()
-    fast = label_logits(LeanGemma3Engine(model, LABELS, torch.bfloat16), PREFIX, PRODUCTS)
+    fast = label_logits(LeanGemma3Engine(model, LABELS, dtype), PREFIX, PRODUCTS)
     monkeypatch.setitem(sys.modules, "numba", None)
-    slow = label_logits(LeanGemma3Engine(model, LABELS, torch.bfloat16), PREFIX, PRODUCTS)
-    assert 0 < np.abs(fast - slow).max() < 0.02 * np.abs(slow).max()
+    slow = label_logits(LeanGemma3Engine(model, LABELS, dtype), PREFIX, PRODUCTS)
+    exact = label_logits(LeanGemma3Engine(model, LABELS, torch.float32), PREFIX, PRODUCTS)
+    assert 0 < np.abs(fast - slow).max() < tolerance * np.abs(slow).max()
+    assert np.abs(fast - exact).max() < tolerance * np.abs(exact).max()
 
 
 @pytest.mark.parametrize("threads", [2, 3, 4])
@@ -189,8 +179,8 @@ def test_broken_weights_give_no_number(where: str, tiny_bases: dict[str, Path]) 
     model = AutoModelForCausalLM.from_pretrained(tiny_bases["gemma3"], dtype=torch.float32).eval()
     with torch.no_grad():
         model.model.layers[1].get_submodule(where).weight.view(-1)[3] = float("nan")
-    with pytest.raises(NotFiniteError):
-        label_logits(LeanGemma3Engine(model, LABELS, torch.bfloat16), PREFIX, PRODUCTS)
-    if integers.lacking(CPU) is None:
+    for dtype in (torch.float32, torch.bfloat16):
         with pytest.raises(NotFiniteError):
-            label_logits(IntegerGemma3Engine(model, LABELS), PREFIX, PRODUCTS)
+            label_logits(LeanGemma3Engine(model, LABELS, dtype), PREFIX, PRODUCTS)
+    with pytest.raises(NotFiniteError):
+        label_logits(IntegerGemma3Engine(model, LABELS), PREFIX, PRODUCTS)

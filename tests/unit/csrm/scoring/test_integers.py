@@ -24,7 +24,7 @@ PRODUCTS = [[60, 70, 80], [90], [100] * 40, [60, 70, 80], [33, 44]]
 
 CPU = torch.device("cpu")
 
-needs_vnni = pytest.mark.skipif(integers.lacking(CPU) is not None, reason="needs a CPU with AVX-512 VNNI")
+needs_integers = pytest.mark.skipif(integers.lacking(CPU) is not None, reason=str(integers.lacking(CPU)))
 
 
 def rounded(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,7 +33,7 @@ def rounded(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (x / scale + 128.5).to(torch.uint8), scale
 
 
-@needs_vnni
+@needs_integers
 def test_a_projection_is_that_of_its_rounded_weights() -> None:
     torch.manual_seed(0)
     weight, x = torch.randn(48, 32), torch.randn(20, 32) * 5
@@ -43,7 +43,32 @@ def test_a_projection_is_that_of_its_rounded_weights() -> None:
     assert (found - wanted).norm() < 0.02 * wanted.norm()
 
 
-@needs_vnni
+@needs_integers
+@pytest.mark.parametrize("columns", [33, 64])
+def test_no_product_is_cut_off(columns: int) -> None:
+    """The largest weights there are, of one sign, times the largest numbers there are."""
+    torch.manual_seed(0)
+    weight = torch.ones(16, columns) - 0.01 * torch.rand(16, columns)
+    weight[8:] *= -1
+    found = integers.Projection.of(weight)(torch.full((64, columns), 255, dtype=torch.uint8)) * (1 / 127)
+    wanted = weight.sum(-1).expand_as(found)
+    assert (found - wanted).norm() < 0.02 * wanted.norm()
+
+
+def test_neighbouring_weights_fit_16_bits_together() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(200, 31) * torch.logspace(-6, 6, 200)[:, None]
+    weight[0] = 0
+    loose, tight = integers.rounded(weight, pairs=False), integers.rounded(weight, pairs=True)
+    for (whole, scales), most in ((loose, 254), (tight, 128)):
+        pairs = torch.nn.functional.pad(whole.int(), (0, 1)).view(200, -1, 2).sum(-1).abs()
+        assert 100 < pairs.max() <= most
+        assert ((whole * scales[:, None] - weight).abs() <= 0.5001 * scales[:, None]).all()
+    assert torch.nn.functional.pad(loose[0].int(), (0, 1)).view(200, -1, 2).sum(-1).abs().max() > 128
+    assert 1 < (tight[1] / loose[1])[1:].mean() < 1.5, "halving all would be 2"
+
+
+@needs_integers
 def test_the_engine_gives_nearly_the_probabilities_of_fp32(tiny_bases: dict[str, Path]) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_bases["gemma3"], dtype=torch.float32).eval()
     exact = label_logits(LeanGemma3Engine(model, LABELS, torch.float32), PREFIX, PRODUCTS)
@@ -52,7 +77,7 @@ def test_the_engine_gives_nearly_the_probabilities_of_fp32(tiny_bases: dict[str,
     assert np.abs(softmax(found) - softmax(exact)).max() < 0.02
 
 
-@needs_vnni
+@needs_integers
 def test_broken_weights_give_no_number(tiny_bases: dict[str, Path]) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_bases["gemma3"], dtype=torch.float32).eval()
     with torch.no_grad():
@@ -63,20 +88,20 @@ def test_broken_weights_give_no_number(tiny_bases: dict[str, Path]) -> None:
 
 def test_what_is_lacking_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GPU" in str(integers.lacking(torch.device("cuda")))
-    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert "oneDNN" in str(integers.lacking(CPU))
-    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
-    assert "VNNI" in str(integers.lacking(CPU))
+    with monkeypatch.context() as without:
+        without.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+        assert "oneDNN" in str(integers.lacking(CPU))
+    monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: False)
+    assert "AVX2" in str(integers.lacking(CPU))
 
 
-@needs_vnni
+@needs_integers
 def test_integers_need_what_the_kernels_need(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)  # as where it is not installed
     assert "numba" in str(integers.lacking(CPU))
 
 
-@needs_vnni
+@needs_integers
 def test_the_shipped_bundle_orders_as_in_fp32() -> None:
     exact, whole = RelevanceModel.load(precision="fp32"), RelevanceModel.load(precision="int8")
     assert (whole.precision, whole.warning) == ("int8", None)

@@ -18,13 +18,23 @@ if LACKING:
 from csrm.scoring import fused, kernels  # noqa: E402
 
 EPSILON = 1e-6
-DTYPES = [torch.bfloat16, torch.uint8]
+CARRIED = [torch.bfloat16, torch.float32]
+TYPES = [(carried, dtype) for carried in CARRIED for dtype in (carried, torch.uint8)]
+STEP = {torch.bfloat16: 2**-8, torch.float32: 1e-5}
+"""Largest share of a number that is lost by rounding it, and by what comes before."""
+
 SHAPES = [(1, 1), (1, 7), (3, 32), (5, 641)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled() -> None:
+    for types in TYPES:
+        kernels.prepare(*(fused.array(torch.empty(0, dtype=one)).dtype.name for one in types))
 
 
 def operand(shape: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor, kernels.Operand]:
     x = torch.empty(*shape, dtype=dtype)
-    return x, torch.empty(shape[0]), fused.bits(x) if dtype is torch.bfloat16 else x.numpy()
+    return x, torch.empty(shape[0]), fused.array(x)
 
 
 def numbers(x: Tensor, scale: Tensor) -> Tensor:
@@ -40,7 +50,7 @@ def close(x: Tensor, scale: Tensor, wanted: Tensor) -> None:
         assert ((found - wanted).abs() <= half + 1e-5 * wanted.abs()).all()
         assert x.min() >= 1, "the integers are symmetric"
     else:
-        assert torch.allclose(found, wanted, rtol=2**-8, atol=1e-30)
+        assert torch.allclose(found, wanted, rtol=STEP[x.dtype], atol=1e-30)
 
 
 def rows(shape: tuple[int, int]) -> Tensor:
@@ -51,7 +61,7 @@ def rows(shape: tuple[int, int]) -> Tensor:
     return x
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [*CARRIED, torch.uint8])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_norm(shape: tuple[int, int], dtype: torch.dtype) -> None:
     torch.manual_seed(0)
@@ -61,20 +71,21 @@ def test_norm(shape: tuple[int, int], dtype: torch.dtype) -> None:
     close(x, scale, gemma3.rms_norm(residual, weight, EPSILON))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("types", TYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_add_and_norm(shape: tuple[int, int], dtype: torch.dtype) -> None:
+def test_add_and_norm(shape: tuple[int, int], types: tuple[torch.dtype, torch.dtype]) -> None:
     torch.manual_seed(1)
-    residual, mixed, by = rows(shape), rows(shape).bfloat16(), torch.rand(shape[0]) + 1e-3
+    carried, dtype = types
+    residual, mixed, by = rows(shape), rows(shape).to(carried), torch.rand(shape[0]) + 1e-3
     weight, following = torch.randn(2, shape[1])
     wanted = residual + gemma3.rms_norm(mixed.float() * by[:, None], weight, EPSILON)
     alone = residual.clone()
-    kernels.add(alone.numpy(), fused.bits(mixed), by.numpy(), weight.numpy(), EPSILON)
+    kernels.add(alone.numpy(), fused.array(mixed), by.numpy(), weight.numpy(), EPSILON)
     assert torch.allclose(alone, wanted, rtol=1e-5, atol=1e-5)
     x, scale, out = operand(shape, dtype)
     kernels.add_norm(
         residual.numpy(),
-        fused.bits(mixed),
+        fused.array(mixed),
         by.numpy(),
         weight.numpy(),
         following.numpy(),
@@ -86,28 +97,29 @@ def test_add_and_norm(shape: tuple[int, int], dtype: torch.dtype) -> None:
     close(x, scale, gemma3.rms_norm(alone, following, EPSILON))
 
 
+@pytest.mark.parametrize("carried", CARRIED)
 @pytest.mark.parametrize(("n", "t", "heads", "d"), [(1, 1, 1, 2), (2, 1, 4, 16), (3, 5, 2, 256)])
-def test_turn(n: int, t: int, heads: int, d: int) -> None:
+def test_turn(n: int, t: int, heads: int, d: int, carried: torch.dtype) -> None:
     torch.manual_seed(2)
-    given = torch.randn(n * t, heads + 2, d).bfloat16()
+    given = torch.randn(n * t, heads + 2, d).to(carried)
     given[0] = 0
     by, norm_q, norm_k = torch.rand(n * t) + 0.1, torch.randn(d), torch.randn(d)
     cos, sin = gemma3.rotation(torch.arange(7, 7 + t), 1e4, d)
     queries, keys, values = (
-        torch.empty(n * t, heads, d, dtype=torch.bfloat16),
-        *torch.empty(2, n * t, d).bfloat16(),
+        torch.empty(n * t, heads, d, dtype=carried),
+        *torch.empty(2, n * t, d, dtype=carried),
     )
     kernels.turn(
-        fused.bits(given),
+        fused.array(given),
         by.numpy(),
         norm_q.numpy(),
         norm_k.numpy(),
         cos.view(t, d).numpy(),
         sin.view(t, d).numpy(),
         EPSILON,
-        fused.bits(queries),
-        fused.bits(keys),
-        fused.bits(values),
+        fused.array(queries),
+        fused.array(keys),
+        fused.array(values),
     )
     q, k, v = torch.split((given.float() * by[:, None, None]).view(n, t, heads + 2, d), [heads, 1, 1], dim=2)
     for found, wanted in (
@@ -115,69 +127,81 @@ def test_turn(n: int, t: int, heads: int, d: int) -> None:
         (keys, gemma3.rotate(gemma3.rms_norm(k, norm_k, EPSILON), cos, sin)),
         (values, v),
     ):
-        assert torch.allclose(found.float(), wanted.reshape(found.shape), rtol=2**-8, atol=1e-5)
+        assert torch.allclose(found.float(), wanted.reshape(found.shape), rtol=STEP[carried], atol=1e-5)
 
 
+@pytest.mark.parametrize("carried", CARRIED)
 @pytest.mark.parametrize("size", [1.0, 1e4])
 @pytest.mark.parametrize("p", [0, 1, 30])
 @pytest.mark.parametrize("t", [1, 6])
-def test_soften(t: int, p: int, size: float) -> None:
+def test_soften(t: int, p: int, size: float, carried: torch.dtype) -> None:
     torch.manual_seed(3)
-    shared, own = (torch.randn(2 * t, 3, p) * size).bfloat16(), (torch.randn(2 * t, 3, t) * size).bfloat16()
+    shared, own = ((torch.randn(2 * t, 3, k) * size).to(carried) for k in (p, t))
     seen = torch.arange(1, t + 1).repeat(2)
     hidden = torch.arange(t)[None, :] >= seen[:, None]
     scores = torch.cat([shared.float(), own.float().masked_fill(hidden[:, None], float("-inf"))], dim=-1)
-    kernels.soften(fused.bits(shared), fused.bits(own), seen.numpy(), 0.0625)
+    kernels.soften(fused.array(shared), fused.array(own), seen.numpy(), 0.0625)
     wanted = (scores * 0.0625).softmax(-1)
-    assert torch.allclose(torch.cat([shared, own], dim=-1).float(), wanted, rtol=2**-8 + 1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_gate(shape: tuple[int, int], dtype: torch.dtype) -> None:
-    torch.manual_seed(4)
-    given = (
-        torch.randn(shape[0], 2 * shape[1]).bfloat16() * torch.logspace(-3, 3, shape[0])[:, None].bfloat16()
+    assert torch.allclose(
+        torch.cat([shared, own], dim=-1).float(), wanted, rtol=STEP[carried] + 1e-4, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("types", TYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gate(shape: tuple[int, int], types: tuple[torch.dtype, torch.dtype]) -> None:
+    torch.manual_seed(4)
+    carried, dtype = types
+    given = (torch.randn(shape[0], 2 * shape[1]) * torch.logspace(-3, 3, shape[0])[:, None]).to(carried)
     given[-1] = 0
     by = torch.rand(shape[0]) + 0.5
     x, scale, out = operand(shape, dtype)
-    kernels.gate(fused.bits(given), by.numpy(), out, scale.numpy())
+    kernels.gate(fused.array(given), by.numpy(), out, scale.numpy())
     gates, ups = (given.double() * by[:, None]).chunk(2, dim=-1)
     wanted = (F.gelu(gates, approximate="tanh") * ups).float()
-    if dtype is torch.bfloat16:
-        assert torch.allclose(numbers(x, scale), wanted, rtol=2**-8 + 1e-4, atol=1e-4)
+    if dtype is carried:
+        assert torch.allclose(numbers(x, scale), wanted, rtol=STEP[carried] + 1e-4, atol=1e-4)
     else:
         close(x, scale, wanted)
 
 
+@pytest.mark.parametrize("types", TYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_round_down(shape: tuple[int, int]) -> None:
+def test_take(shape: tuple[int, int], types: tuple[torch.dtype, torch.dtype]) -> None:
     torch.manual_seed(5)
-    given = rows(shape).bfloat16()
-    x, scale, out = operand(shape, torch.uint8)
-    kernels.round_down(fused.bits(given), out, scale.numpy())
+    carried, dtype = types
+    given = rows(shape).to(carried)
+    x, scale, out = operand(shape, dtype)
+    kernels.take(fused.array(given), out, scale.numpy())
     close(x, scale, given.float())
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("types", TYPES)
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_no_number_is_found_in_its_row_and_in_no_other(broken: float, dtype: torch.dtype) -> None:
+def test_what_is_no_number_is_found_in_its_row_and_in_no_other(
+    broken: float, types: tuple[torch.dtype, torch.dtype]
+) -> None:
+    carried, dtype = types
     residual, weight = torch.randn(3, 40), torch.randn(40)
     residual[1, 5] = broken
     x, scale, out = operand((3, 40), dtype)
     kernels.norm(residual.numpy(), weight.numpy(), EPSILON, out, scale.numpy())
     assert numbers(x, scale).isfinite().all(-1).tolist() == [True, False, True]
-    given = torch.ones(3, 80).bfloat16()
+    given = torch.ones(3, 80, dtype=carried)
     given[1, 5] = float("nan")
-    kernels.gate(fused.bits(given), torch.ones(3).numpy(), out, scale.numpy())
+    kernels.gate(fused.array(given), torch.ones(3).numpy(), out, scale.numpy())
     assert numbers(x, scale).isfinite().all(-1).tolist() == [True, False, True]
-    scores = torch.ones(3, 1, 8).bfloat16()
+    scores = torch.ones(3, 1, 8, dtype=carried)
     scores[1, 0, 3] = float("nan")
-    kernels.soften(
-        fused.bits(torch.ones(3, 1, 4).bfloat16()), fused.bits(scores), torch.tensor([8, 8, 8]).numpy(), 1.0
-    )
+    before = torch.ones(3, 1, 4, dtype=carried)
+    kernels.soften(fused.array(before), fused.array(scores), torch.tensor([8, 8, 8]).numpy(), 1.0)
     assert scores.isfinite().all(-1).flatten().tolist() == [True, False, True]
+
+
+def test_no_kernel_is_compiled_by_being_called() -> None:
+    _, scale, out = operand((2, 4), torch.float32)
+    with pytest.raises(TypeError, match="No matching definition"):
+        kernels.norm(torch.ones(2, 4).double().numpy(), torch.ones(4).numpy(), EPSILON, out, scale.numpy())
 
 
 def test_every_nan_survives_rounding() -> None:

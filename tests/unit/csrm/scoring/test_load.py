@@ -20,6 +20,13 @@ from csrm.scoring.load import Loaded, load_engine
 from csrm.scoring.walk import label_logits
 
 PRODUCTS = ["red case", "blue kettle " * 9]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny model in bf16 is worth waiting for on any CPU."""
+    monkeypatch.setattr(load, "lacking_bf16", lambda device: None)
 
 
 def loaded(
@@ -45,9 +52,7 @@ def plain(base: Path, found: Loaded, products: list[str]) -> np.ndarray:
 
 int8 = pytest.param(
     "int8",
-    marks=pytest.mark.skipif(
-        integers.lacking(torch.device("cpu")) is not None, reason="needs a CPU with AVX-512 VNNI"
-    ),
+    marks=pytest.mark.skipif(integers.lacking(CPU) is not None, reason=str(integers.lacking(CPU))),
 )
 
 
@@ -64,7 +69,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch, dtypes: set[torch.dtype]) -> None:
         return lambda q, *rest: right(q.flip(-1).contiguous() if q.dtype in dtypes else q, *rest)
 
     monkeypatch.setattr(lean, "prefix_attention", but_wrong(lean.prefix_attention))
-    if lacking_kernels(torch.device("cpu")) is None:
+    if lacking_kernels(CPU) is None:
         from csrm.scoring import fused
 
         monkeypatch.setattr(fused, "attention", but_wrong(fused.attention))
@@ -116,14 +121,14 @@ def test_auto_takes_int8_only_for_a_bundle_that_was_calibrated_in_it(
 ) -> None:
     asked: list[Sequence[str]] = []
 
-    def last(device: torch.device, precisions: Sequence[str] = ("fp32", "bf16")) -> str:
+    def last(device: torch.device, precisions: Sequence[str]) -> str:
         asked.append(precisions)
         return precisions[-1]
 
     monkeypatch.setattr(load, "fastest", last)
     assert loaded(tiny_bases["gemma3"], "auto").precision == "bf16"
     assert all("int8" not in precisions for precisions in asked)
-    best = "bf16" if integers.lacking(torch.device("cpu")) else "int8"
+    best = "bf16" if integers.lacking(CPU) else "int8"
     for base, taken in (("gemma3", best), ("llama", "bf16")):
         found = loaded(tiny_bases[base], "auto", may_be_int8=True)
         assert (found.precision, found.warning) == (taken, None)
@@ -138,32 +143,43 @@ def test_the_fastest_precision_is_the_one_that_took_least(
         return torch.zeros(1, 1)
 
     monkeypatch.setattr(integers.Projection, "of", lambda weight: product)
-    assert (load.fastest(torch.device("cpu"), ["fp32", "bf16", "int8"]) == "int8") is taken
+    assert (load.fastest(CPU, ["fp32", "bf16", "int8"]) == "int8") is taken
 
 
 @pytest.mark.parametrize(
-    ("kind", "vnni", "engine", "said"),
+    ("kind", "avx2", "engine", "said"),
     [
-        ("gemma3", False, "lean-gemma3", "this CPU has no AVX-512 VNNI"),
+        ("gemma3", False, "lean-gemma3", "this CPU has no AVX2"),
         ("llama", True, "transformers", "only the lean pass knows int8"),
     ],
 )
 def test_int8_that_cannot_run_is_what_auto_takes_with_a_warning(
     kind: str,
-    vnni: bool,
+    avx2: bool,
     engine: str,
     said: str,
     tiny_bases: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if not vnni:
-        monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
-    elif lacking := integers.lacking(torch.device("cpu")):
+    if not avx2:
+        monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: False)
+    elif lacking := integers.lacking(CPU):
         pytest.skip(lacking)
-    monkeypatch.setattr(load, "fastest", lambda device: "bf16")
+    monkeypatch.setattr(load, "fastest", lambda device, precisions: precisions[-1])
     found = loaded(tiny_bases[kind], "int8")
     assert (found.engine.name, found.precision) == (engine, "bf16")
     assert found.warning and said in found.warning and f"{engine} in bf16 is used" in found.warning
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+def test_bf16_is_not_waited_for_where_it_is_imitated_number_by_number(
+    precision: str, tiny_bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "lacking_bf16", lambda device: "no AVX-512")
+    monkeypatch.setattr(load, "fastest", lambda device, precisions: precisions[-1])
+    found = loaded(tiny_bases["llama"], precision)
+    assert found.precision == "fp32"
+    assert found.warning == (None if precision == "auto" else "no AVX-512: transformers in fp32 is used")
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3"])
