@@ -134,7 +134,7 @@ def test_auto_takes_int8_only_for_a_bundle_that_was_calibrated_in_it(
         assert (found.precision, found.warning) == (taken, None)
 
 
-@pytest.mark.parametrize(("product_s", "taken"), [(0.0, True), (0.05, False)])
+@pytest.mark.parametrize(("product_s", "taken"), [(0.0, True), (0.5, False)])
 def test_the_fastest_precision_is_the_one_that_took_least(
     product_s: float, taken: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +143,7 @@ def test_the_fastest_precision_is_the_one_that_took_least(
         return torch.zeros(1, 1)
 
     monkeypatch.setattr(integers.Projection, "of", lambda weight: product)
-    assert (load.fastest(CPU, ["fp32", "bf16", "int8"]) == "int8") is taken
+    assert (load.fastest(CPU, ["fp32", "int8"]) == "int8") is taken
 
 
 @pytest.mark.parametrize(
