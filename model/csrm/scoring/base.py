@@ -77,7 +77,7 @@ def base_digest(prepared: str) -> str:
     Args:
         prepared: what ``prepare_base`` gave, once it was loaded.
     """
-    folder = _local(prepared)
+    folder = local(prepared)
     found = hashlib.blake2b(digest_size=16)
     for file in sorted(one for one in folder.iterdir() if one.suffix in _MODEL_FILES and one.is_file()):
         size = file.stat().st_size
@@ -103,7 +103,7 @@ def mapped(prepared: str, name: str, like: Tensor) -> Tensor | None:
     """
     from safetensors import safe_open
 
-    for file in sorted(_local(prepared).glob("*.safetensors")):
+    for file in sorted(local(prepared).glob("*.safetensors")):
         with safe_open(file, "pt") as opened:
             if name in opened.keys():  # noqa: SIM118  (it is no mapping)
                 found: Tensor = opened.get_tensor(name)
@@ -112,8 +112,12 @@ def mapped(prepared: str, name: str, like: Tensor) -> Tensor | None:
     return None
 
 
-def _local(prepared: str) -> Path:
-    """The folder of what was loaded."""
+def local(prepared: str) -> Path:
+    """The folder of what ``prepare_base`` gave, once it was loaded or is in the hub's own cache.
+
+    Raises:
+        OSError: it is in neither.
+    """
     folder = Path(prepared)
     if folder.is_dir():
         return folder

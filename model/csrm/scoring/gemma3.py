@@ -73,7 +73,7 @@ def weights_of(
 
     Args:
         model: the model, adapters merged.
-        dtype: of the projections and the embedding.
+        dtype: of the projections, and of the embedding unless that is narrower.
         projection: weight of a linear module, where it is not plainly ``module.weight`` (training adds its adapter).
     """
     config, body = model.config, model.model
@@ -102,8 +102,11 @@ def weights_of(
         )
         for layer, kind in zip(body.layers, config.layer_types, strict=True)
     ]
+    table: Tensor = body.embed_tokens.weight.detach()
     return Gemma3Weights(
-        embedding=body.embed_tokens.weight.detach().to(dtype),
+        embedding=table
+        if table.element_size() < dtype.itemsize
+        else table.to(dtype),  # wider says nothing more
         layers=layers,
         norm=norm(body.norm),
         heads=config.num_attention_heads,

@@ -50,7 +50,6 @@ _P4, _P5 = np.float32(0.00961813), np.float32(0.00133336)
 _G1, _G3 = np.float32(-2.302208198), np.float32(-0.1029432397)
 
 _FAST = {"reassoc", "contract", "arcp", "nsz"}
-_SLOW_S = 1.0
 
 _signatures: dict[Any, str] = {}
 """What each kernel is compiled for, with places for the types of ``prepare``."""
@@ -86,14 +85,18 @@ def prepare(carried: str, operand: str) -> None:
         carried: numpy's name of the type that products give, ``float32`` or ``int16`` (bf16).
         operand: of the type that they take, ``carried`` or ``uint8``.
     """
-    began = time.perf_counter()
+    began, compiled = time.perf_counter(), 0
     with _lock:
         for kernel, signature in _signatures.items():
+            before = sum(kernel.stats.cache_misses.values())
             kernel.disable_compile(False)
             kernel.compile(signature.format(carried=carried, operand=operand))
             kernel.disable_compile()  # of other types it would run slowly; a number is made one of these instead
-    if (seconds := time.perf_counter() - began) > _SLOW_S:
-        log.info("Compiled the kernels in %.1f s; the next start finds them", seconds)
+            compiled += sum(kernel.stats.cache_misses.values()) - before
+    if compiled:
+        log.info(
+            "Compiled %d kernels in %.1f s; the next start finds them", compiled, time.perf_counter() - began
+        )
 
 
 @_compiled()

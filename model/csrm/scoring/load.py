@@ -17,20 +17,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from csrm.errors import BaseModelError
+from csrm.errors import BaseModelError, BundleError
 from csrm.prompt import PromptEncoder, PromptLimits, PromptTemplate
 from csrm.scoring import integers
 from csrm.scoring.adapter import merge
-from csrm.scoring.base import base_digest, mapped, prepare_base
+from csrm.scoring.base import base_digest, local, mapped, prepare_base
+from csrm.scoring.checkpoint import Checkpoint, read_checkpoint
 from csrm.scoring.cpu import lacking_bf16
 from csrm.scoring.engine import Engine, Logits, NotFiniteError, softmax
 from csrm.scoring.exit import read_exit
 from csrm.scoring.lean import IntegerGemma3Engine, LeanGemma3Engine
 from csrm.scoring.library import LibraryEngine
 from csrm.scoring.pace import Pace
+from csrm.scoring.remembered import keep, key_of, recall
 from csrm.scoring.tokens import load_tokenizer
 from csrm.scoring.walk import label_logits
 from csrm.wire import Precision
@@ -77,11 +79,14 @@ def load_engine(
     int8: bool = False,
     device: str | None = None,
     early_exit: tuple[Path, int] | None = None,
+    anew: bool = False,
 ) -> Loaded:
     """Load the weights and choose the fastest engine that agrees with the library in fp32.
 
-    A lean pass comes before the library's, and what is asked for before fp32. What differs too much, a lean pass whose
-    window is too short for the bundle's limits, and int8 where it is asked for and cannot run, is left, with a warning.
+    What the library's model says is remembered from an earlier start of a lean pass (``remembered``); the model itself
+    is then not loaded. A lean pass comes before the library's, and what is asked for before fp32. What differs too
+    much, a lean pass whose window is too short for the bundle's limits, and int8 or bf16 where it is asked for and
+    cannot run, is left, with a warning.
 
     Args:
         base: as for ``prepare_base``.
@@ -93,6 +98,7 @@ def load_engine(
         int8: ``auto`` may take it: the bundle's thresholds were fitted on its grades.
         device: the GPU where there is one, if null.
         early_exit: file of the exit's head and the number of layers before it; only a lean pass can have one.
+        anew: ask the library's model whatever is remembered, as is done where an engine differs from that.
 
     Raises:
         BaseModelError: the base weights cannot be had or read.
@@ -103,11 +109,18 @@ def load_engine(
     disable_progress_bar()  # type: ignore[no-untyped-call]
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     began = time.perf_counter()
-    model = _read(folder, base, adapter, where)
+    light = None if anew else _light(folder, adapter, where)
+    model: Any = light or _read(folder, base, adapter, where)
     weights_s = time.perf_counter() - began
-    tokenizer = load_tokenizer(folder, base, model.get_input_embeddings().num_embeddings)
+    tokenizer = load_tokenizer(folder, base, len(model.get_input_embeddings().weight))
     encoder = PromptEncoder(tokenizer, template, limits)
     tokenizer_s = time.perf_counter() - began - weights_s
+    digest = base_digest(folder)
+    prefix, products = _check(encoder)
+    key = key_of(digest, adapter, [prefix, *products], encoder.label_ids)
+    expected = recall(key, (len(products), len(encoder.label_ids))) if light else None
+    if light and (expected is None or encoder.longest >= model.config.sliding_window):
+        light, expected, model = None, None, _read(folder, base, adapter, where)
     left: list[str] = []
 
     def loaded(engine: Engine[Any], precision: str) -> Loaded:
@@ -118,7 +131,7 @@ def load_engine(
         warning = f"{'; '.join(left)}: {engine.name} in {precision} is used" if left else None
         if warning:
             log.warning(warning)
-        return Loaded(engine, encoder, precision, str(base), base_digest(folder), warning)
+        return Loaded(engine, encoder, precision, str(base), digest, warning)
 
     lean = LeanGemma3Engine.supports(model.config)
     if lean and encoder.longest >= model.config.sliding_window:
@@ -136,7 +149,7 @@ def load_engine(
         wanted = fastest(where, choices(where, int8=False))
     else:
         wanted = precision
-    if lean or wanted == "bf16":
+    if expected is None and (lean or wanted == "bf16"):
         expected = _probabilities(LibraryEngine(model, encoder.label_ids), encoder)
     stored = None
     if lean and where.type == "cpu":
@@ -157,7 +170,22 @@ def load_engine(
                 hidden = engine.label_rows.shape[1]
                 engine.add_exit(read_exit(file, layer, hidden=hidden, layers=engine.layers, device=where))
             engine.pace = Pace()  # the first batches told of cold memory, not of this machine
+            if not light and expected is not None:
+                keep(key, expected)
             return loaded(engine, name)
+        if light:
+            log.info("The lean pass in %s differs by %.3g from what is remembered", name, difference)
+            return load_engine(
+                base,
+                adapter,
+                template,
+                limits,
+                precision=precision,
+                int8=int8,
+                device=device,
+                early_exit=early_exit,
+                anew=True,
+            )
         left.append(f"the lean pass in {name} differs by {difference:.3g} from the library's in fp32")
     if "bf16" in (wanted, *next_best):
         library = LibraryEngine(_in_bf16(model), encoder.label_ids)
@@ -200,6 +228,22 @@ def fastest(device: torch.device, precisions: Sequence[str]) -> str:
     return min(best, key=best.__getitem__)
 
 
+def _light(folder: str, adapter: Path | None, where: torch.device) -> Checkpoint | None:
+    """The weights without the library's model, adapter merged; null where a lean pass cannot be made of them."""
+    try:
+        config: Any = AutoConfig.from_pretrained(folder)
+        if not LeanGemma3Engine.supports(config):
+            return None
+        found = read_checkpoint(local(folder), config)
+        if found is None:
+            return None
+        if adapter is not None:
+            merge(found, adapter, folder)
+        return found.to(where)
+    except (OSError, ValueError, ImportError, AttributeError, BundleError):
+        return None  # the library says what is wrong
+
+
 def _read(folder: str, base: str | Path, adapter: Path | None, where: torch.device) -> Any:
     """The transformers model in fp32, adapter merged."""
     try:
@@ -220,8 +264,9 @@ def _in_bf16(model: Any) -> Any:
     return model
 
 
-def _difference(engine: Engine[Any], encoder: PromptEncoder, expected: Logits) -> float:
+def _difference(engine: Engine[Any], encoder: PromptEncoder, expected: Logits | None) -> float:
     """Largest difference of an answer's probability from what is expected; infinite where there is no number."""
+    assert expected is not None, "nothing to compare with"
     try:
         return float(np.abs(_probabilities(engine, encoder) - expected).max())
     except NotFiniteError:
@@ -229,7 +274,12 @@ def _difference(engine: Engine[Any], encoder: PromptEncoder, expected: Logits) -
 
 
 def _probabilities(engine: Engine[Any], encoder: PromptEncoder) -> Logits:
-    """Of the answers (n, answers), on a few rows of several lengths and scripts."""
+    """Of the answers (n, answers), on the rows of the check: a few of several lengths and scripts."""
+    return softmax(label_logits(engine, *_check(encoder)))
+
+
+def _check(encoder: PromptEncoder) -> tuple[list[int], list[list[int]]]:
+    """Prefix and products that engines are compared on."""
     prefix = encoder.prefix("phone case 手機殼", locale="en", knowledge=["에어팟 = AirPods"])
     products = encoder.products(["case", "Funda de silicona para móvil, negra, 6,1 pulgadas", "ケース " * 12])
-    return softmax(label_logits(engine, prefix, products))
+    return prefix, products

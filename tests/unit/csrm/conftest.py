@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from transformers import (
 )
 
 from csrm.knowledge import Embedder, load_embedder
+from csrm.scoring import remembered
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
 
@@ -71,6 +73,15 @@ def save_base(kind: str, folder: Path) -> None:
     words = tokenizer()
     words.save_pretrained(folder)
     model(kind, len(words)).eval().save_pretrained(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _checks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a tiny model answered is not remembered beyond the tests."""
+    checks = tmp_path_factory.mktemp("checks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remembered, "cache_folder", lambda: checks)
+        yield
 
 
 @pytest.fixture(scope="session")
