@@ -21,7 +21,7 @@ def lacking_kernels(device: torch.device) -> str | None:
     if device.type != "cpu":
         return "the compiled kernels run on a CPU, not on a GPU"
     if not torch.cpu._is_avx2_supported():
-        return "this CPU has no AVX2, without which the compiled kernels are not measured"
+        return "this CPU has no AVX2, and without it the compiled kernels were never measured"
     try:
         import numba  # noqa: F401
     except ImportError as error:  # also said by a numba that does not know this numpy

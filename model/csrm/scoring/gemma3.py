@@ -103,10 +103,9 @@ def weights_of(
         for layer, kind in zip(body.layers, config.layer_types, strict=True)
     ]
     table: Tensor = body.embed_tokens.weight.detach()
+    narrower = table.element_size() < dtype.itemsize  # wider it would say nothing more
     return Gemma3Weights(
-        embedding=table
-        if table.element_size() < dtype.itemsize
-        else table.to(dtype),  # wider says nothing more
+        embedding=table if narrower else table.to(dtype),
         layers=layers,
         norm=norm(body.norm),
         heads=config.num_attention_heads,
