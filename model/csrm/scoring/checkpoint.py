@@ -64,8 +64,7 @@ def _grow(module: nn.Module, tensors: dict[tuple[str, ...], Tensor]) -> None:
             below.setdefault(first, {})[tuple(rest)] = tensor
         else:
             module.register_parameter(first, nn.Parameter(tensor, requires_grad=False))
-    numbered = all(name.isdigit() for name in below)
-    for name in sorted(below, key=int) if numbered else below:
+    for name in sorted(below, key=lambda name: (len(name), name)):  # numbers by their size
         child = nn.ModuleList() if all(one[0].isdigit() for one in below[name]) else nn.Module()
         _grow(child, below[name])
         module.add_module(name, child)

@@ -22,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from csrm.errors import BaseModelError, BundleError
 from csrm.prompt import PromptEncoder, PromptLimits, PromptTemplate
-from csrm.scoring import integers
+from csrm.scoring import gemma3, integers
 from csrm.scoring.adapter import merge
 from csrm.scoring.base import base_digest, local, mapped, prepare_base
 from csrm.scoring.checkpoint import Checkpoint, read_checkpoint
@@ -109,18 +109,16 @@ def load_engine(
     disable_progress_bar()  # type: ignore[no-untyped-call]
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     began = time.perf_counter()
-    light = None if anew else _light(folder, adapter, where)
-    model: Any = light or _read(folder, base, adapter, where)
-    weights_s = time.perf_counter() - began
-    tokenizer = load_tokenizer(folder, base, len(model.get_input_embeddings().weight))
+    config = _config(folder, base)
+    tokenizer = load_tokenizer(folder, base, config.get_text_config().vocab_size)
     encoder = PromptEncoder(tokenizer, template, limits)
-    tokenizer_s = time.perf_counter() - began - weights_s
-    digest = base_digest(folder)
-    prefix, products = _check(encoder)
-    key = key_of(digest, adapter, [prefix, *products], encoder.label_ids)
-    expected = recall(key, (len(products), len(encoder.label_ids))) if light else None
-    if light and (expected is None or encoder.longest >= model.config.sliding_window):
-        light, expected, model = None, None, _read(folder, base, adapter, where)
+    tokenizer_s = time.perf_counter() - began
+    light = None if anew else _remembered(folder, config, adapter, encoder)
+    model: Any
+    model, expected, digest = light or (_read(folder, base, adapter), None, None)
+    digest = digest or base_digest(folder)  # before it was read, a hub's base may not have been here
+    model.to(where)
+    weights_s = time.perf_counter() - began - tokenizer_s
     left: list[str] = []
 
     def loaded(engine: Engine[Any], precision: str) -> Loaded:
@@ -133,12 +131,12 @@ def load_engine(
             log.warning(warning)
         return Loaded(engine, encoder, precision, str(base), digest, warning)
 
-    lean = LeanGemma3Engine.supports(model.config)
-    if lean and encoder.longest >= model.config.sliding_window:
+    lean = LeanGemma3Engine.supports(config)
+    if lean and encoder.longest >= config.sliding_window:
         lean = False
         left.append(
             f"the bundle's limits let a prompt have {encoder.longest} tokens, and the lean pass takes less than "
-            f"{model.config.sliding_window}"
+            f"{config.sliding_window}"
         )
     if precision == "auto":
         wanted = fastest(where, choices(where, int8=int8 and lean))
@@ -153,7 +151,8 @@ def load_engine(
         expected = _probabilities(LibraryEngine(model, encoder.label_ids), encoder)
     stored = None
     if lean and where.type == "cpu":
-        stored = mapped(folder, EMBEDDING, model.get_input_embeddings().weight)
+        table: Tensor = model.get_input_embeddings().weight.detach()
+        stored = table if light else mapped(folder, EMBEDDING, table)
     next_best = [fastest(where, choices(where, int8=False))] if wanted == "int8" else []
     for name in dict.fromkeys((wanted, *next_best, "fp32")) if lean else ():
         engine = (
@@ -171,7 +170,7 @@ def load_engine(
                 engine.add_exit(read_exit(file, layer, hidden=hidden, layers=engine.layers, device=where))
             engine.pace = Pace()  # the first batches told of cold memory, not of this machine
             if not light and expected is not None:
-                keep(key, expected)
+                keep(_key(digest, adapter, encoder), expected)
             return loaded(engine, name)
         if light:
             log.info("The lean pass in %s differs by %.3g from what is remembered", name, difference)
@@ -194,7 +193,7 @@ def load_engine(
             library.pace = Pace()
             return loaded(library, "bf16")
         left.append(f"the library's pass in bf16 differs by {difference:.3g} from that in fp32")
-        model = _read(folder, base, adapter, where)  # there is room for one at a time only
+        model = _read(folder, base, adapter).to(where)  # there is room for one at a time only
     return loaded(LibraryEngine(model, encoder.label_ids), "fp32")
 
 
@@ -228,32 +227,56 @@ def fastest(device: torch.device, precisions: Sequence[str]) -> str:
     return min(best, key=best.__getitem__)
 
 
-def _light(folder: str, adapter: Path | None, where: torch.device) -> Checkpoint | None:
-    """The weights without the library's model, adapter merged; null where a lean pass cannot be made of them."""
+def _config(folder: str, base: str | Path) -> Any:
     try:
-        config: Any = AutoConfig.from_pretrained(folder)
-        if not LeanGemma3Engine.supports(config):
-            return None
-        found = read_checkpoint(local(folder), config)
-        if found is None:
+        return AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, ImportError) as error:
+        raise _unloadable(base, error) from error
+
+
+def _remembered(
+    folder: str, config: Any, adapter: Path | None, encoder: PromptEncoder
+) -> tuple[Checkpoint, Logits, str] | None:
+    """The weights without the library's model, adapter merged, what that said of them, and the base's digest.
+
+    Null where it is to be asked, and where the names in the files are such as only the library translates.
+    """
+    if not LeanGemma3Engine.supports(config) or encoder.longest >= config.sliding_window:
+        return None
+    try:
+        digest = base_digest(folder)
+        expected = recall(_key(digest, adapter, encoder), (len(_check(encoder)[1]), len(encoder.label_ids)))
+        found = None if expected is None else read_checkpoint(local(folder), config)
+        if found is None or expected is None:
             return None
         if adapter is not None:
             merge(found, adapter, folder)
-        return found.to(where)
-    except (OSError, ValueError, ImportError, AttributeError, BundleError):
+        gemma3.weights_of(found, torch.float32, lambda module: module.weight[:0])  # they are all there
+        found.get_output_embeddings()
+    except (OSError, ValueError, AttributeError, BundleError):
         return None  # the library says what is wrong
+    return found.eval(), expected, digest
 
 
-def _read(folder: str, base: str | Path, adapter: Path | None, where: torch.device) -> Any:
+def _key(digest: str, adapter: Path | None, encoder: PromptEncoder) -> str:
+    prefix, products = _check(encoder)
+    return key_of(digest, adapter, [prefix, *products], encoder.label_ids)
+
+
+def _read(folder: str, base: str | Path, adapter: Path | None) -> Any:
     """The transformers model in fp32, adapter merged."""
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     except (OSError, ValueError, ImportError) as error:
-        raise BaseModelError(f"The base {base} cannot be loaded: {error}") from error
+        raise _unloadable(base, error) from error
     if adapter is not None:
         merge(model, adapter, base)
     # Without gradients: what is made of the weights would else keep all of them for its own.
-    return model.to(where).eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)
+
+
+def _unloadable(base: str | Path, error: Exception) -> BaseModelError:
+    return BaseModelError(f"The base {base} cannot be loaded: {error}")
 
 
 def _in_bf16(model: Any) -> Any:

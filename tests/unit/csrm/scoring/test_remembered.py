@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file, save_file
 
 from csrm.prompt import PromptLimits, PromptTemplate
 from csrm.scoring import load, remembered
 from csrm.scoring.load import Loaded, load_engine
 from csrm.scoring.walk import label_logits
+from tests.unit.csrm.scoring.test_adapter import written
 
 START = """
 import sys
@@ -63,22 +62,10 @@ def logits(found: Loaded) -> np.ndarray:
     return label_logits(found.engine, prefix, found.encoder.products(["red case", "blue kettle " * 9]))
 
 
-def adapted(base: Path, folder: Path) -> Path:
-    torch.manual_seed(3)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    peft = get_peft_model(model, LoraConfig(r=4, lora_alpha=12, target_modules=["q_proj", "down_proj"]))
-    with torch.no_grad():
-        for name, weight in peft.named_parameters():
-            if "lora_" in name:
-                weight.normal_()
-    peft.save_pretrained(str(folder))
-    return folder
-
-
 def test_a_later_start_does_without_the_librarys_model(
     checks: Path, reads: list[Any], tiny_bases: dict[str, Path], tmp_path: Path
 ) -> None:
-    adapter = adapted(tiny_bases["gemma3"], tmp_path / "adapter")
+    adapter = written(tiny_bases["gemma3"], tmp_path / "adapter")
     first = loaded(tiny_bases["gemma3"], adapter)
     assert len(reads) == 1
     again = loaded(tiny_bases["gemma3"], adapter)
@@ -106,7 +93,7 @@ def test_other_weights_and_words_are_asked_of_the_library(
     checks: Path, reads: list[Any], tiny_bases: dict[str, Path], tmp_path: Path
 ) -> None:
     base = shutil.copytree(tiny_bases["gemma3"], tmp_path / "base")
-    adapter = adapted(base, tmp_path / "adapter")
+    adapter = written(base, tmp_path / "adapter")
     loaded(base)
     loaded(base, adapter)
     loaded(base, adapter, PromptTemplate(suffix="\nMatch:"))
@@ -160,6 +147,20 @@ def test_a_lean_pass_that_went_wrong_since_is_left(
     found = loaded(tiny_bases["gemma3"])
     assert found.engine.name == "transformers"
     assert found.warning and "the lean pass in fp32 differs by" in found.warning
+
+
+def test_names_that_only_the_library_knows_are_left_to_it(
+    checks: Path, reads: list[Any], tiny_bases: dict[str, Path], tmp_path: Path
+) -> None:
+    """As of a model without its head, whose names lack their first part."""
+    base = shutil.copytree(tiny_bases["gemma3"], tmp_path / "base")
+    file = base / "model.safetensors"
+    tensors = {name.removeprefix("model."): tensor for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    first, again = loaded(base), loaded(base)
+    assert len(reads) == 2
+    assert (again.engine.name, again.warning) == ("lean-gemma3", None)
+    assert np.array_equal(logits(first), logits(again))
 
 
 def test_other_models_leave_nothing(checks: Path, reads: list[Any], tiny_bases: dict[str, Path]) -> None:
