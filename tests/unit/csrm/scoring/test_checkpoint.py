@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,8 @@ def as_it_is(base: Path, folder: Path) -> Path:
 @pytest.mark.parametrize("made", [as_it_is, untied, in_parts, in_bf16])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_weights_are_those_of_the_library(
-    made, dtype, tiny_bases: dict[str, Path], tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
+    made: Callable[[Path, Path], Path], dtype: torch.dtype, tiny_bases: dict[str, Path], tmp_path: Path
+) -> None:
     folder = made(tiny_bases["gemma3"], tmp_path / "made")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     found = read_checkpoint(folder, AutoConfig.from_pretrained(folder))

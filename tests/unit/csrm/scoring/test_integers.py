@@ -59,12 +59,15 @@ def test_neighbouring_weights_fit_16_bits_together() -> None:
     torch.manual_seed(0)
     weight = torch.randn(200, 31) * torch.logspace(-6, 6, 200)[:, None]
     weight[0] = 0
+
+    def pairs(whole: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(whole.int(), (0, 1)).view(200, -1, 2).sum(-1).abs()
+
     loose, tight = integers.rounded(weight, pairs=False), integers.rounded(weight, pairs=True)
     for (whole, scales), most in ((loose, 254), (tight, 128)):
-        pairs = torch.nn.functional.pad(whole.int(), (0, 1)).view(200, -1, 2).sum(-1).abs()
-        assert 100 < pairs.max() <= most
+        assert 100 < pairs(whole).max() <= most
         assert ((whole * scales[:, None] - weight).abs() <= 0.5001 * scales[:, None]).all()
-    assert torch.nn.functional.pad(loose[0].int(), (0, 1)).view(200, -1, 2).sum(-1).abs().max() > 128
+    assert pairs(loose[0]).max() > 128
     assert 1 < (tight[1] / loose[1])[1:].mean() < 1.5, "halving all would be 2"
 
 
