@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from csrm.errors import CsrmError, OutOfMemoryError
-from csrm.scoring.pace import Pace
+from csrm.scoring.pace import BATCH_TOKENS, GPU_BATCH_TOKENS, Pace
 
 PrefixState = TypeVar("PrefixState")
 
@@ -43,6 +43,7 @@ class Engine(ABC, Generic[PrefixState]):
     Attributes:
         layers: of the model.
         answers: how many answers have logits.
+        batch_tokens: most tokens of a batch, padding included.
         exit_layer: how many layers run before the early exit; null where there is none.
         pace: how long its batches take.
     """
@@ -52,7 +53,9 @@ class Engine(ABC, Generic[PrefixState]):
     answers: int
     exit_layer: int | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.batch_tokens = BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS
         self._prefixes: OrderedDict[tuple[int, ...], PrefixState] = OrderedDict()
         self._lock = threading.Lock()
         self.pace = Pace()

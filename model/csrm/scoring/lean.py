@@ -45,10 +45,9 @@ class LeanGemma3Engine(Engine[Prefix]):
     name = "lean-gemma3"
 
     def __init__(self, model: Any, label_ids: tuple[int, ...], dtype: torch.dtype) -> None:
-        super().__init__()
         self.weights = gemma3.weights_of(model, dtype)
+        super().__init__(self.weights.norm.device)
         self.label_rows: Tensor = model.get_output_embeddings().weight[list(label_ids)].detach().float()
-        self.device = self.weights.norm.device
         self.layers = len(self.weights.layers)
         self.answers = len(label_ids)
         self._exit: ExitHead | None = None

@@ -27,9 +27,8 @@ class LibraryEngine(Engine[Layers]):
     name = "transformers"
 
     def __init__(self, model: Any, label_ids: tuple[int, ...]) -> None:
-        super().__init__()
+        super().__init__(model.device)
         self.model = model
-        self.device = model.device
         self.label_rows: Tensor = model.get_output_embeddings().weight[list(label_ids)].detach().float()
         self.layers = int(model.config.num_hidden_layers)
         self.answers = len(label_ids)

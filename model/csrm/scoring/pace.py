@@ -14,6 +14,9 @@ from csrm.errors import DeadlineExceededError
 BATCH_TOKENS = 1024
 """Most product tokens of one forward pass, padding included; flat from 512 to 2,048 on two cores."""
 
+GPU_BATCH_TOKENS = 16_384
+"""The same on a GPU: a page of products at once, for there a small pass takes as long as its calls. Not measured."""
+
 AMPLE = 2.0
 """Time is ample where so many times the time that the work should take is left."""
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from csrm.prompt import GRADES
 from csrm.scoring.batching import batches
 from csrm.scoring.engine import Engine, Logits
-from csrm.scoring.pace import BATCH_TOKENS, Clock
+from csrm.scoring.pace import Clock
 
 T = TypeVar("T")
 Steps = Generator[float, None, T]
@@ -82,7 +82,7 @@ def walk(
         found.early[rows], kept = engine.early(state, [products[i] for i in rows], keep=keep)
         residuals.update(zip(rows, kept, strict=keep))
 
-    for rows in _in_time(early, lengths, first, clock):
+    for rows in _in_time(early, lengths, first, clock, engine.batch_tokens):
         started = time.perf_counter()
         run_first(rows, keep)
         seconds = time.perf_counter() - started
@@ -95,7 +95,7 @@ def walk(
     begun = sum(row in residuals for row in chosen)
     layers = engine.layers - (first if begun * 2 > len(chosen) else 0)
     left = sum(lengths[row] for row in chosen)
-    for rows in _in_time(chosen, lengths, layers, clock):
+    for rows in _in_time(chosen, lengths, layers, clock, engine.batch_tokens):
         started = time.perf_counter()
         if residuals.keys().isdisjoint(rows):
             found.full[rows] = engine.full(state, [products[i] for i in rows])
@@ -132,11 +132,13 @@ def label_logits(engine: Engine[Any], prefix: Sequence[int], products: Sequence[
     return through(walk(engine, prefix, products)).full
 
 
-def _in_time(rows: Sequence[int], lengths: Sequence[int], layers: int, clock: Clock) -> Iterator[list[int]]:
+def _in_time(
+    rows: Sequence[int], lengths: Sequence[int], layers: int, clock: Clock, budget: int
+) -> Iterator[list[int]]:
     """Batches of rows as long as there is time for them; a batch is cut short where not all of it fits."""
     chosen = [lengths[row] for row in rows]
     within = None if clock.ample(sum(chosen), layers) else NEIGHBOURS
-    for batch in batches(chosen, BATCH_TOKENS, within=within):
+    for batch in batches(chosen, budget, within=within):
         while batch:
             if not (fits := clock.fitting([chosen[i] for i in batch], layers)):
                 return

@@ -26,7 +26,7 @@ class SlowEngine(Engine[int]):
     answers = 2
 
     def __init__(self, seconds: float = 0.0, exit_layer: int | None = None) -> None:
-        super().__init__()
+        super().__init__(torch.device("cpu"))
         self.seconds = seconds
         self.exit_layer = exit_layer
         self.order: list[int] = []
