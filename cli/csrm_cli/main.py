@@ -46,6 +46,9 @@ COMMANDS = {
     "train": Row("csrm_cli.commands.train:train", "Train a relevance model by a recipe."),
     "average": Row("csrm_cli.commands.average:average", "Make one adapter of several."),
     "fit-exit": Row("csrm_cli.commands.fit_exit:fit_exit", "Give a trained adapter an early exit."),
+    "fit-encoder": Row(
+        "csrm_cli.commands.fit_encoder:fit_encoder", "Give a trained adapter a cross-encoder beside it."
+    ),
     "evaluate": Row("csrm_cli.commands.evaluate:evaluate", "Measure a bundle on labelled pairs."),
     "calibrate": Row(
         "csrm_cli.commands.calibrate:calibrate", "Fit calibration and thresholds on a clean dev set."

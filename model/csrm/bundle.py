@@ -2,7 +2,8 @@
 
     bundle.json          this module's manifest: base, prompt, limits, gains, calibration, thresholds, reference rows
     adapter/             LoRA adapter as peft writes it (optional)
-    exit.safetensors     head of the early exit: norm (hidden,) and rows (4, hidden) for E, S, C, I (optional)
+    exit.safetensors     head of an early exit: norm (hidden,) and rows (4, hidden) for E, S, C, I (optional)
+    encoder.safetensors  what training made of the cross-encoder that judges before the first layer (optional)
     knowledge/           knowledge snapshot (optional)
     MODEL_CARD.md        data, licences, figures, limits; csrm calibrate writes one of its fit
 
@@ -29,6 +30,7 @@ from csrm.prompt import GRADES, PromptLimits, PromptTemplate
 DEFAULT_BUNDLE = "default"
 MANIFEST_FILE = "bundle.json"
 EXIT_FILE = "exit.safetensors"
+ENCODER_FILE = "encoder.safetensors"
 CARD_FILE = "MODEL_CARD.md"
 _SHIPPED_DEFAULT = "csrm-gemma3-270m"
 
@@ -41,11 +43,20 @@ Probabilities = tuple[Probability, Probability, Probability, Probability]
 
 
 class EarlyExit(BaseModel):
-    """What the model's first layers alone say, and when that is enough."""
+    """What is said before all layers have run, by the model's first ones or by a cross-encoder, and when that is
+    enough."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    layer: int = Field(ge=1, description="How many layers run before the exit.")
+    layer: int = Field(
+        ge=0, description="How many layers run before the exit; before the first, a cross-encoder judges."
+    )
+    weight: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of what is said early in the log odds of what is said in the end.",
+    )
     calibration: Calibration = Field(default=Calibration(), description="Of the exit's own irrelevance.")
     calibrations: dict[str, Calibration] = Field(
         default={}, description="The same by locale, where it was fitted."
@@ -145,12 +156,13 @@ class Bundle:
 
     @property
     def exit_path(self) -> Path:
-        """File of the early exit's head, where the manifest has an exit."""
-        return self.path / EXIT_FILE
+        """File of what judges early, where the manifest has an exit."""
+        early = self.manifest.exit
+        return self.path / (ENCODER_FILE if early is not None and early.layer == 0 else EXIT_FILE)
 
     def files(self) -> list[Path]:
-        """Those that decide grades: manifest, adapter, early exit."""
-        parts = [*self.path.glob("adapter/*"), *self.path.glob(EXIT_FILE)]
+        """Those that decide grades: manifest, adapter, early exit, cross-encoder."""
+        parts = [path for name in ("adapter/*", EXIT_FILE, ENCODER_FILE) for path in self.path.glob(name)]
         return [self.path / MANIFEST_FILE, *sorted(part for part in parts if part.is_file())]
 
     def digest(self) -> str:

@@ -23,6 +23,7 @@ from csrm.scoring.cache import GradeCache, Question
 from csrm.wire import GradeProbabilities, Judgment, Level, Precision
 
 if TYPE_CHECKING:
+    from csrm.encoder.cross_encoder import CrossEncoder
     from csrm.scoring.walk import Steps
 
 Grades = NDArray[np.float32]
@@ -81,6 +82,12 @@ class RelevanceModel:
         self._columns = [GRADES.index(grade) for grade in loaded.encoder.label_grades]
         self._gains = [bundle.manifest.gains[grade] for grade in ("E", "S", "C", "I")]
         self._exit = bundle.manifest.exit if loaded.engine.exit_layer is not None else None
+
+    @property
+    def encoder(self) -> CrossEncoder | None:
+        """The cross-encoder that judges first, where there is one."""
+        found: CrossEncoder | None = self._engine.first
+        return found
 
     @classmethod
     def load(
@@ -335,6 +342,7 @@ class RelevanceModel:
             prefix = self._encoder.prefix(query, locale=locale, knowledge=knowledge)
             tokenise_s = time.perf_counter() - began
             encoded: list[list[int]] = []
+            pairs: list[list[int]] = []
             while len(encoded) < len(unknown):
                 if deadline is not None and time.monotonic() > deadline:
                     if not partial:
@@ -342,7 +350,10 @@ class RelevanceModel:
                     break
                 began = time.perf_counter()
                 some = unknown[len(encoded) : len(encoded) + TOKENISED_AT_ONCE]
-                encoded += self._encoder.products([products[place] for place in some])
+                texts = [products[place] for place in some]
+                encoded += self._encoder.products(texts)
+                if self._engine.first is not None:
+                    pairs += self._engine.first.encode(query, texts)
                 tokenise_s += time.perf_counter() - began
                 tokens = sum(map(len, encoded)) * computing // len(encoded)
                 yield self._engine.pace.seconds(
@@ -364,6 +375,7 @@ class RelevanceModel:
                 self._engine,
                 prefix,
                 encoded,
+                pairs=pairs,
                 early=[row_of[place] for place in unseen],
                 go_on=go_on,
                 keep=level != "fast",
@@ -373,6 +385,8 @@ class RelevanceModel:
             fresh = np.zeros((len(unknown), len(GRADES)), dtype=np.float32)
             fresh[:, self._columns] = softmax(found.full)
             fresh[np.isnan(found.full[:, 0])] = np.nan
+            if self._exit is not None and self._exit.weight:
+                fresh = mixed(fresh, early[unknown], self._exit.weight)
             full[unknown] = fresh
             self._keep(keys, fresh)
         by_all = ~np.isnan(full[:, 0])
@@ -390,7 +404,10 @@ class RelevanceModel:
     ) -> list[Question]:
         """What `grading` looks up in the cache: grades of all layers, and those of the first where they may do."""
         question = [query, locale, *knowledge]
-        if self._exit is None or (self.level(level) == "full" and not partial):
+        early_counts = self._exit is not None and (
+            self._exit.weight or partial or self.level(level) != "full"
+        )
+        if not early_counts:
             return [["full", *question]]
         return [["full", *question], ["early", *question]]
 
@@ -432,6 +449,20 @@ class RelevanceModel:
         """Remember the grades that were computed."""
         computed = ~np.isnan(grades[:, 0])
         self.cache.keep([key for key, known in zip(keys, computed, strict=True) if known], grades[computed])
+
+
+def mixed(full: Grades, early: Grades, weight: float) -> Grades:
+    """Two judges' grade probabilities (n, 4) in one: the weighted mean of their logarithms, a logarithmic opinion pool.
+
+    Args:
+        full: of the one; rows that are NaN stay so.
+        early: of the other.
+        weight: of the latter, from 0 to 1.
+    """
+    from csrm.scoring.engine import softmax
+
+    logs = [np.log(np.maximum(grades, np.float32(1e-12))) for grades in (full, early)]
+    return softmax(np.asarray((1 - weight) * logs[0] + weight * logs[1], dtype=np.float32))
 
 
 def _unknown(n: int) -> Grades:

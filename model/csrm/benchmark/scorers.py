@@ -42,6 +42,7 @@ class Csrm:
         self._seen = self._went_on = 0
         early_exit = model.bundle.manifest.exit
         self._early = early_exit.layer / layers if early_exit else 1.0
+        self._encoder = model.encoder
 
     def __call__(self, search: Search) -> Scores:
         judged = self._model.judge(search.query, search.products, locale=search.locale, level=self._level)
@@ -50,9 +51,12 @@ class Csrm:
         return np.array([judgment.score for judgment in judged.results])
 
     def flops(self, search: Search, whole: float) -> float:
-        """Of those that leave early, the first layers only: as many as did so far."""
+        """Of those that leave early, the first layers or the cross-encoder only: as many as did so far."""
         went_on = self._went_on / self._seen if self._seen else 1.0
-        return whole * (self._early + (1 - self._early) * went_on)
+        first = (
+            self._encoder.flops(self._encoder.encode(search.query, search.products)) if self._encoder else 0.0
+        )
+        return first + whole * (self._early + (1 - self._early) * went_on)
 
 
 def levels(model: RelevanceModel, layers: int) -> list[Csrm]:

@@ -66,10 +66,10 @@ def fit_cascade(
 
     Args:
         rows: labelled pairs that were never trained on.
-        early: raw P(C or I) of each by the exit, (n,).
+        early: raw P(C or I) of each by the exit, or by the cross-encoder before the first layer, (n,).
         full: calibrated irrelevance of each by all layers, (n,).
         thresholds: irrelevance above which each is removed, (n,).
-        before: layer and page are taken from it.
+        before: layer, weight and page are taken from it.
         apart: the locales that have a calibration of their own.
         max_loss: largest share of relevant products that level fast may remove, with 95 % confidence.
 
@@ -87,12 +87,13 @@ def fit_cascade(
     on = _going_on(rows, irrelevance, full, thresholds, is_defect)
     nobody = np.zeros(len(rows), dtype=np.bool_)
     return CascadeFit(
-        EarlyExit(
-            layer=before.layer,
-            calibration=fitted.pooled,
-            calibrations=fitted.own,
-            threshold=threshold,
-            rule=rule,
+        before.model_copy(
+            update={
+                "calibration": fitted.pooled,
+                "calibrations": fitted.own,
+                "threshold": threshold,
+                "rule": rule,
+            }
         ),
         {
             "fast": _figures(irrelevance, np.full(len(rows), threshold), is_defect, nobody),

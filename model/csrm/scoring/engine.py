@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from csrm.encoder.cross_encoder import CrossEncoder
 from csrm.errors import CsrmError, OutOfMemoryError
 from csrm.scoring.pace import BATCH_TOKENS, GPU_BATCH_TOKENS, Pace
 
@@ -45,6 +46,7 @@ class Engine(ABC, Generic[PrefixState]):
         answers: how many answers have logits.
         batch_tokens: most tokens of a batch, padding included.
         exit_layer: how many layers run before the early exit; null where there is none.
+        first: what judges before the first layer, where the exit is there.
         pace: how long its batches take.
     """
 
@@ -52,6 +54,7 @@ class Engine(ABC, Generic[PrefixState]):
     layers: int
     answers: int
     exit_layer: int | None = None
+    first: CrossEncoder | None = None
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -59,6 +62,10 @@ class Engine(ABC, Generic[PrefixState]):
         self._prefixes: OrderedDict[tuple[int, ...], PrefixState] = OrderedDict()
         self._lock = threading.Lock()
         self.pace = Pace()
+
+    def add_first(self, encoder: CrossEncoder) -> None:
+        """Let a cross-encoder judge before the first layer."""
+        self.first, self.exit_layer = encoder, 0
 
     def prefix(self, ids: Sequence[int]) -> PrefixState:
         """The prefix's state, kept for the next page or the next batch of the same query."""

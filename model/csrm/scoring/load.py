@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
+from csrm.encoder.cross_encoder import CrossEncoder
 from csrm.errors import BaseModelError, BundleError
 from csrm.prompt import PromptEncoder, PromptLimits, PromptTemplate
 from csrm.scoring import gemma3, integers
@@ -97,7 +98,8 @@ def load_engine(
             taken.
         int8: ``auto`` may take it: the bundle's thresholds were fitted on its grades.
         device: the GPU where there is one, if null.
-        early_exit: file of the exit's head and the number of layers before it; only a lean pass can have one.
+        early_exit: file of the exit's head and the number of layers before it, which only a lean pass can have; or of
+            a cross-encoder, and 0.
         anew: ask the library's model whatever is remembered, as is done where an engine differs from that.
 
     Raises:
@@ -126,6 +128,8 @@ def load_engine(
         log.info(
             "Weights %.1f s, tokenizer %.1f s, engine and its check %.1f s.", weights_s, tokenizer_s, checks_s
         )
+        if early_exit is not None and early_exit[1] == 0:
+            engine.add_first(CrossEncoder.load(early_exit[0], precision, where))
         warning = f"{'; '.join(left)}: {engine.name} in {precision} is used" if left else None
         if warning:
             log.warning(warning)
@@ -164,7 +168,7 @@ def load_engine(
             engine.look_up_in(stored)
         difference = _difference(engine, encoder, expected)
         if difference <= MAX_DIFFERENCE[name]:
-            if early_exit is not None:
+            if early_exit is not None and early_exit[1]:
                 file, layer = early_exit
                 hidden = engine.label_rows.shape[1]
                 engine.add_exit(read_exit(file, layer, hidden=hidden, layers=engine.layers, device=where))

@@ -58,7 +58,7 @@ class Clock:
     pace: Pace
     deadline: float | None = None
     partial: bool = False
-    _began: bool = False
+    began: bool = False
 
     def ample(self, tokens: int, layers: int) -> bool:
         """Whether so much work fits easily, so that its order does not matter."""
@@ -87,7 +87,7 @@ class Clock:
             fits -= 1
         if not fits and self.pace.seconds(lengths[0], layers) < left:
             fits = 1
-        if not fits and not self._began and now <= self.deadline:
+        if not fits and not self.began and now <= self.deadline:
             fits = 1  # the pace is learnt by running only
-        self._began = True
+        self.began = True
         return fits

@@ -1,6 +1,8 @@
 """The walk over a query's products: in which batches, how deep, and until when.
 
-    first layers of those never seen  ->  who goes on?  ->  all layers of those, in their order
+    early judgment of those never seen  ->  who goes on?  ->  all layers of those, in their order
+
+What is early is said by the engine's first layers or, before them, by its cross-encoder.
 
 Knows engines by their interface, lengths and clocks; knows no architecture, no prompt and no calibration. A walk is
 a generator that pauses after the prefix and after every batch, so that several queries can take turns on one engine.
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -43,19 +45,21 @@ def walk(
     prefix: Sequence[int],
     products: Sequence[Sequence[int]],
     *,
+    pairs: Sequence[Sequence[int]] = (),
     early: Sequence[int] = (),
     go_on: Callable[[Logits], Sequence[int]] | None = None,
     keep: bool = True,
     clock: Clock | None = None,
     timings: dict[str, float] | None = None,
 ) -> Steps[Walked]:
-    """Run products through the first layers, and those that are to go on through all.
+    """Judge products early, and run those that are to go on through all layers.
 
     Args:
         engine: with an early exit where ``early`` names any.
         prefix: token ids of the query's part.
         products: token ids of each product, suffix included, the most important first.
-        early: products whose first layers are run before any other's later ones.
+        pairs: token ids of the query with each product, where a cross-encoder judges early.
+        early: products that are judged early, before any other goes on.
         go_on: from the early logits (n, 4), NaN where none were run, to the products that all layers are run for,
             the most important first; all products where null.
         keep: whether products of ``early`` may go on, so that their residuals must be kept.
@@ -71,27 +75,41 @@ def walk(
     found = Walked(_unknown(len(products), len(GRADES)), _unknown(len(products), engine.answers))
     lengths = [len(ids) for ids in products]
     residuals: dict[int, Tensor] = {}
-    first = engine.exit_layer or 0
-    started = time.perf_counter()
-    state = engine.prefix(prefix)
-    spent["prefix"] = time.perf_counter() - started
-    left = sum(lengths[row] for row in early)
-    yield engine.pace.seconds(left, first) if left else engine.pace.seconds(sum(lengths), engine.layers)
+    first, pace, early_lengths = engine.exit_layer or 0, engine.pace, lengths
+    if engine.first is not None:
+        first, pace, early_lengths = engine.first.layers, engine.first.pace, [len(ids) for ids in pairs]
+    early_clock = replace(clock, pace=pace)
+
+    def run_prefix() -> Any:
+        started = time.perf_counter()
+        state = engine.prefix(prefix)
+        spent["prefix"] = time.perf_counter() - started
+        return state
+
+    state = run_prefix() if engine.first is None else None
+    left = sum(early_lengths[row] for row in early)
+    yield pace.seconds(left, first) if left else engine.pace.seconds(sum(lengths), engine.layers)
 
     def run_first(rows: Sequence[int], keep: bool) -> None:
+        if engine.first is not None:
+            found.early[rows] = engine.first.logits([pairs[i] for i in rows])
+            return
         found.early[rows], kept = engine.early(state, [products[i] for i in rows], keep=keep)
         residuals.update(zip(rows, kept, strict=keep))
 
-    for rows in _in_time(early, lengths, first, clock, engine.batch_tokens):
+    for rows in _in_time(early, early_lengths, first, early_clock, engine.batch_tokens):
         started = time.perf_counter()
         run_first(rows, keep)
         seconds = time.perf_counter() - started
-        engine.pace.learn(_tokens(rows, lengths), first, seconds)
+        pace.learn(_tokens(rows, early_lengths), first, seconds)
         spent["early"] += seconds
-        left -= sum(lengths[row] for row in rows)
-        yield engine.pace.seconds(left, first)
+        left -= sum(early_lengths[row] for row in rows)
+        yield pace.seconds(left, first)
 
+    clock.began = early_clock.began
     chosen = range(len(products)) if go_on is None else go_on(found.early)
+    if engine.first is not None and len(chosen):
+        state = run_prefix()  # a cross-encoder does without
     begun = sum(row in residuals for row in chosen)
     layers = engine.layers - (first if begun * 2 > len(chosen) else 0)
     left = sum(lengths[row] for row in chosen)

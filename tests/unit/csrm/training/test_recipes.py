@@ -8,20 +8,31 @@ import pytest
 
 from csrm.errors import InputError
 from csrm.training.data import TrainingRow, read_pairs
+from csrm.training.encoding import EncoderRecipe
 from csrm.training.recipe import load_recipe
 from csrm.training.run import under
 from csrm.training.starting import start_of
 
-RECIPES = sorted((Path(__file__).resolve().parents[4] / "model" / "recipes").glob("*.yaml"))
+SHIPPED = sorted((Path(__file__).resolve().parents[4] / "model" / "recipes").glob("*.yaml"))
+ENCODERS = [path for path in SHIPPED if path.stem == "e5-small"]
+RECIPES = [path for path in SHIPPED if path not in ENCODERS]
 
 
-def test_there_is_one() -> None:
+def test_there_are_some() -> None:
     assert RECIPES
+    assert ENCODERS
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_it_loads(path: Path) -> None:
     assert load_recipe(path).stages
+
+
+@pytest.mark.parametrize("path", ENCODERS, ids=lambda path: path.stem)
+def test_that_of_an_encoder_loads(path: Path) -> None:
+    assert load_recipe(path, EncoderRecipe).sources
+    with pytest.raises(InputError, match="recipe"):
+        load_recipe(path)
 
 
 def test_a_market_starts_from_the_shipped_adapter() -> None:

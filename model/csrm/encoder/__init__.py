@@ -1,0 +1,1 @@
+"""A small cross-encoder beside the language model: query and product in one pass, four grades out."""

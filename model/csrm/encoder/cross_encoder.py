@@ -1,0 +1,179 @@
+"""A trained cross-encoder: its file, and grades of products for a query.
+
+Knows files, tokens and rows; knows no language model beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from csrm.encoder.bert import EncoderWeights, Tensors, base_of, changes_of, grade_logits, weights_of
+from csrm.encoder.e5 import E5File, installed
+from csrm.errors import BundleError
+from csrm.scoring.cpu import multiplies_bf16
+from csrm.scoring.pace import Pace
+from csrm.scoring.shares import Shares
+
+Logits = NDArray[np.float32]
+
+MAX_TOKENS = 96
+"""Of a pair; the longer side is cut."""
+
+
+class CrossEncoder:
+    """Grades products for a query, all in one pass over both. Thread-safe.
+
+    Attributes:
+        layers: of the encoder.
+        pace: how long its batches take.
+
+    Args:
+        file: the untrained encoder, whose vocabulary and tokenizer it has.
+        changes: what training made of it.
+        dtype: of the linear maps.
+        device: where it computes.
+    """
+
+    def __init__(
+        self,
+        file: E5File,
+        changes: Tensors,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
+    ) -> None:
+        self.device = device or torch.device("cpu")
+        self._file = file
+        self.tokenizer = pair_tokenizer(file)
+        self.weights: EncoderWeights = weights_of(
+            {name: tensor.to(self.device) for name, tensor in base_of(file).items()},
+            {name: tensor.to(self.device) for name, tensor in changes.items()},
+            file.shape,
+            dtype,
+        )
+        self.layers = len(self.weights.layers)
+        self.pace = Pace()
+        self._shares = Shares()
+
+    @classmethod
+    def load(cls, path: Path, precision: str, device: torch.device) -> CrossEncoder:
+        """That of a bundle.
+
+        Args:
+            path: its file.
+            precision: of the language model beside it: fp32 stays fp32, bf16 and int8 are bf16 where that is fast.
+            device: where it computes.
+
+        Raises:
+            BundleError, BaseModelError, MissingExtraError: as ``read_changes`` and ``installed`` say.
+        """
+        file = installed()
+        fast = device.type != "cpu" or multiplies_bf16()
+        dtype = torch.bfloat16 if precision != "fp32" and fast else torch.float32
+        return cls(file, read_changes(path, file), dtype=dtype, device=device)
+
+    def encode(self, query: str, products: Sequence[str]) -> list[list[int]]:
+        """Token ids of each pair, at most ``MAX_TOKENS``."""
+        return encode_pairs(self.tokenizer, [(query, product) for product in products])
+
+    def logits(self, pairs: Sequence[Sequence[int]]) -> Logits:
+        """Logits (n, 4) of E, S, C, I of one batch of pairs, which is padded to the longest."""
+        ids, lengths = padded(pairs)
+
+        def run(rows: slice) -> Tensor:
+            words = word_rows(self._file, ids[rows]).to(self.device)
+            return grade_logits(self.weights, words, lengths[rows].to(self.device))
+
+        n, t = ids.shape
+        with torch.inference_mode():
+            on_cpu = self.device.type == "cpu"
+            logits = self._shares.run(run, n, n * t) if on_cpu else run(slice(0, n))
+            found: Logits = logits.cpu().numpy()
+        return found
+
+    def flops(self, pairs: Sequence[Sequence[int]]) -> float:
+        """Floating-point operations that a pass over pairs takes at least."""
+        hidden = self.weights.positions.shape[1]
+        linear = sum(
+            part.weight.numel()
+            for layer in self.weights.layers
+            for part in (layer.qkv, layer.out, layer.inner, layer.outer)
+        )
+        return float(sum(2 * linear * len(ids) + 4 * self.layers * hidden * len(ids) ** 2 for ids in pairs))
+
+
+def read_changes(path: Path, file: E5File) -> dict[str, Tensor]:
+    """What training made of the encoder, in fp32.
+
+    Raises:
+        BundleError: the file is missing or broken, or for another encoder; the message names what is wrong.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found = {name: tensor.float() for name, tensor in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{path}, the bundle's cross-encoder, cannot be read: {error}") from error
+    ranks = {tensor.shape[0] for name, tensor in found.items() if name.endswith(".A")}
+    rank = ranks.pop() if len(ranks) == 1 else 0
+    for name, shape in changes_of(file.shape, rank).items():
+        if name not in found or tuple(found[name].shape) != shape:
+            have = tuple(found[name].shape) if name in found else "missing"
+            raise BundleError(f"{path}, {name}: {have}, not of the shape {shape} that this encoder needs.")
+        if not torch.isfinite(found[name]).all():
+            raise BundleError(f"{path}, {name}: holds what is no number; write the file anew.")
+    return found
+
+
+def weight_of(path: Path) -> float:
+    """The weight of an encoder beside a language model, as its training wrote it; 0 where the file does not say.
+
+    Raises:
+        BundleError: the file is broken, or says what is no weight.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as opened:
+            weight = float((opened.metadata() or {}).get("weight", 0))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
+    if not 0 <= weight < 1:
+        raise BundleError(f"{path}: its weight is {weight:g}, and must be from 0 to less than 1.")
+    return weight
+
+
+def pair_tokenizer(file: E5File) -> Tokenizer:
+    """The encoder's tokenizer, which cuts pairs that are too long."""
+    found = file.tokenizer
+    found.enable_truncation(MAX_TOKENS, strategy="longest_first")
+    return found
+
+
+def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[list[int]]:
+    """Token ids of queries and their products, said as e5 was trained to hear them."""
+    said = [(f"query: {query}", f"passage: {product}") for query, product in pairs]
+    return [encoding.ids for encoding in tokenizer.encode_batch(said)]
+
+
+def padded(pairs: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids (n, t), padded on the right, and how many each row has (n,)."""
+    lengths = [len(ids) for ids in pairs]
+    found = torch.zeros(len(pairs), max(lengths), dtype=torch.long)
+    for i, ids in enumerate(pairs):
+        found[i, : len(ids)] = torch.tensor(ids)
+    return found, torch.tensor(lengths)
+
+
+def word_rows(file: E5File, ids: Tensor) -> Tensor:
+    """Rows of the vocabulary (n, t, hidden) of token ids (n, t), each unpacked once."""
+    unique, places = np.unique(ids.numpy(), return_inverse=True)
+    return torch.from_numpy(file.words(unique))[torch.from_numpy(places.reshape(ids.shape))]

@@ -1,0 +1,124 @@
+"""The cross-encoder against transformers' own pass, its files, and what it makes of odd texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from csrm.encoder.bert import base_of
+from csrm.encoder.cross_encoder import MAX_TOKENS, CrossEncoder, padded, read_changes, weight_of, word_rows
+from csrm.encoder.e5 import E5File
+from csrm.errors import BundleError
+from csrm.scoring.cpu import multiplies_bf16
+from tests.unit.csrm.encoder.reference import bert
+
+TITLES = [
+    "phone case, black",
+    "Funda",
+    "手機殼 透明 " * 5,
+    "에어팟 케이스",
+    "x" * 3_000,
+    "</s> exact <s>",
+    "﻿​ 0",
+]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def encoder(encoder_file: Path) -> CrossEncoder:
+    return CrossEncoder.load(encoder_file, "fp32", CPU)
+
+
+def test_it_says_what_the_librarys_pass_says(e5: E5File, encoder: CrossEncoder, encoder_file: Path) -> None:
+    changes = read_changes(encoder_file, e5)
+    pairs = encoder.encode("phone case", TITLES)
+    model = bert(e5, base_of(e5), changes)
+    with torch.inference_mode():
+        for pair, found in zip(pairs, encoder.logits(pairs), strict=True):
+            ids, _ = padded([pair])
+            mean = model(inputs_embeds=word_rows(e5, ids)).last_hidden_state[0].mean(0)
+            dense = torch.tanh(changes["dense.weight"] @ mean + changes["dense.bias"])
+            assert found == pytest.approx(
+                (changes["grades.weight"] @ dense + changes["grades.bias"]).numpy(), abs=1e-3
+            )
+    assert np.ptp(encoder.logits(pairs), axis=0).min() > 0.1, "products are told apart"
+
+
+def test_neighbours_in_a_batch_change_nothing(encoder: CrossEncoder) -> None:
+    pairs = encoder.encode("phone case", TITLES)
+    alone = np.concatenate([encoder.logits([pair]) for pair in pairs])
+    assert encoder.logits(pairs) == pytest.approx(alone, abs=1e-3)
+
+
+def test_long_pairs_are_cut_and_keep_their_query(encoder: CrossEncoder) -> None:
+    (short,) = encoder.encode("phone case", ["x"])
+    (long,) = encoder.encode("phone case", ["word " * 2_000])
+    assert len(long) == MAX_TOKENS
+    assert long[:6] == short[:6]
+
+
+@pytest.mark.skipif(not multiplies_bf16(), reason="this CPU has no bf16")
+def test_bf16_is_near_fp32(encoder: CrossEncoder, encoder_file: Path) -> None:
+    pairs = encoder.encode("phone case", TITLES)
+    narrow = CrossEncoder.load(encoder_file, "bf16", CPU)
+    assert narrow.logits(pairs) == pytest.approx(encoder.logits(pairs), abs=0.3)
+
+
+def test_fp32_is_fp32(encoder: CrossEncoder) -> None:
+    assert {layer.qkv.weight.dtype for layer in encoder.weights.layers} == {torch.float32}
+
+
+def test_work_is_counted(encoder: CrossEncoder) -> None:
+    pairs = encoder.encode("phone case", ["x", "word " * 30])
+    one, more = encoder.flops(pairs[:1]), encoder.flops(pairs)
+    assert one == pytest.approx(2 * 12 * 12 * 384**2 * len(pairs[0]), rel=0.02)
+    assert more > 3 * one
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("grades.bias", None, "grades.bias: missing"),
+        ("grades.weight", torch.zeros(3, 384), r"grades.weight: \(3, 384\), not of the shape \(4, 384\)"),
+        ("dense.bias", torch.full((384,), float("nan")), "dense.bias: holds what is no number"),
+        ("layer.3.output.dense.A", torch.zeros(5, 1536), "layer"),
+    ],
+)
+def test_wrong_changes_are_named(
+    e5: E5File, encoder_file: Path, tmp_path: Path, name: str, value: Tensor | None, message: str
+) -> None:
+    tensors = load_file(encoder_file)
+    tensors.pop(name)
+    if value is not None:
+        tensors[name] = value
+    save_file(tensors, tmp_path / "encoder.safetensors")
+    with pytest.raises(BundleError, match=message):
+        read_changes(tmp_path / "encoder.safetensors", e5)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no tensors"])
+def test_a_broken_file_is_named(e5: E5File, tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "encoder.safetensors"
+    if content is not None:
+        file.write_bytes(content)
+    for read in (lambda: read_changes(file, e5), lambda: weight_of(file)):
+        with pytest.raises(BundleError, match=r"encoder\.safetensors"):
+            read()
+
+
+@pytest.mark.parametrize(("metadata", "weight"), [({"weight": "0.25"}, 0.25), (None, 0.0)])
+def test_a_file_says_its_weight(tmp_path: Path, metadata: dict[str, str] | None, weight: float) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "e", metadata=metadata)
+    assert weight_of(tmp_path / "e") == weight
+
+
+@pytest.mark.parametrize("said", ["1", "-0.1", "nan", "much"])
+def test_a_weight_that_is_none_is_refused(tmp_path: Path, said: str) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "e", metadata={"weight": said})
+    with pytest.raises(BundleError):
+        weight_of(tmp_path / "e")

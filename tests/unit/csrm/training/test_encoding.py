@@ -1,0 +1,141 @@
+"""Training the cross-encoder: it learns, goes on after a kill as if there had been none, and names what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+
+from csrm.encoder.bert import LINEAR
+from csrm.encoder.cross_encoder import CrossEncoder, weight_of
+from csrm.errors import InputError, TrainingError
+from csrm.training.encoding import CHECKPOINT, EncoderRecipe, Step, fit_encoder
+
+TOPICS = (
+    ("desk lamp", "Desk lamp, black", "Phone case, black"),
+    ("phone case", "Phone case for iPhone 15", "Desk lamp with dimmer"),
+    ("red kettle", "Kettle, red, 1.7 l", "Running shoes, red"),
+    ("running shoes", "Running shoes for men, 42", "Electric kettle 1 l"),
+)
+ROWS = [
+    {"query": query, "title": title, "label": label, "locale": "en", "label_by": by}
+    for query, right, wrong in TOPICS
+    for title, label, by in ((right, "E", "human"), (wrong, "I", "author"), (f"{wrong}, new", "CI", "shop"))
+]
+DEV = [
+    {"query": "tea cup", "title": title, "label": label, "locale": "en"}
+    for title, label in (("Cup", "E"), ("Pen", "I"))
+]
+
+
+def write(folder: Path, name: str, rows: Sequence[dict[str, str]]) -> None:
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def data(tmp_path: Path, tiny_encoder: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write(folder, "rows.jsonl", ROWS)
+    write(folder, "dev.jsonl", DEV)
+    (tmp_path / "adapter").mkdir()
+    return folder
+
+
+def recipe(**settings: object) -> EncoderRecipe:
+    plain = {
+        "sources": [{"path": "rows.jsonl"}],
+        "dev": ["dev.jsonl"],
+        "epochs": 2,
+        "rank": 2,
+        "batch_rows": 4,
+        "warmup_steps": 2,
+        "checkpoint_steps": 2,
+    }
+    return EncoderRecipe.model_validate(plain | settings)
+
+
+def fit(data: Path, settings: EncoderRecipe, run: str = "run", **options: object) -> Path:
+    home = data.parent
+    return fit_encoder(settings, home / "adapter", [data], home / run, **options)  # type: ignore[arg-type]
+
+
+def test_it_learns(data: Path) -> None:
+    steps: list[Step] = []
+    file = fit(data, recipe(epochs=20, learning_rate=1e-2, weight=0.25), on_step=steps.append)
+    assert file == data.parent / "adapter" / "encoder.safetensors"
+    assert weight_of(file) == 0.25
+    assert [step.step for step in steps] == list(range(1, 61))
+    assert {step.steps for step in steps} == {60}
+    assert steps[-1].loss < steps[0].loss / 2
+    assert steps[-1].seconds_left == 0
+    encoder = CrossEncoder.load(file, "fp32", torch.device("cpu"))
+    logits = encoder.logits([encoder.encode(row["query"], [row["title"]])[0] for row in ROWS])
+    relevant = np.logaddexp(*logits.T[:2]) - np.logaddexp(*logits.T[2:])
+    right = np.array([row["label"] == "E" for row in ROWS])
+    assert relevant[right].min() > relevant[~right].max()
+    assert load_file(file)[f"layer.0.{LINEAR[0]}.A"].dtype == torch.bfloat16
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_training_goes_on_to_the_same_end(data: Path) -> None:
+    def kill(at: Step) -> None:
+        if at.step == 5:  # after the checkpoint of step 4
+            raise Killed
+
+    expected = fit(data, recipe(), "whole").read_bytes()
+    with pytest.raises(Killed):
+        fit(data, recipe(), on_step=kill)
+    steps: list[Step] = []
+    assert fit(data, recipe(), on_step=steps.append).read_bytes() == expected
+    assert steps[0].step == 5
+
+
+def test_a_run_of_another_recipe_is_not_gone_on_with(data: Path) -> None:
+    fit(data, recipe())
+    with pytest.raises(InputError, match="another recipe"):
+        fit(data, recipe(learning_rate=1e-4))
+    (data.parent / "run" / CHECKPOINT).write_bytes(b"broken")
+    with pytest.raises(InputError, match="cannot be read"):
+        fit(data, recipe())
+
+
+def test_dev_rows_are_not_trained_on(data: Path) -> None:
+    write(data, "rows.jsonl", [*ROWS, DEV[0]])
+    with pytest.raises(InputError, match="tea cup"):
+        fit(data, recipe())
+
+
+def test_rows_of_one_kind_teach_nothing(data: Path) -> None:
+    write(data, "rows.jsonl", [row for row in ROWS if row["label"] == "E"])
+    with pytest.raises(InputError, match="all rows are relevant"):
+        fit(data, recipe())
+
+
+def test_a_loss_that_is_no_number_ends_it_and_leaves_what_there_was(data: Path) -> None:
+    before = fit(data, recipe()).read_bytes()
+    with pytest.raises(TrainingError, match="not a number"):
+        fit(data, recipe(learning_rate=1e30), "wild")
+    assert (data.parent / "adapter" / "encoder.safetensors").read_bytes() == before
+
+
+def test_an_adapter_that_is_not_there_is_named_before_anything_is_trained(data: Path) -> None:
+    (data.parent / "adapter").rmdir()
+    with pytest.raises(InputError, match="is no folder"):
+        fit(data, recipe())
+    assert not (data.parent / "run").exists()
+
+
+@pytest.mark.parametrize("settings", [{"sources": []}, {"rank": 0}, {"weight": 1}, {"speed": 2}])
+def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        recipe(**settings)
