@@ -35,7 +35,8 @@ Precision = Literal["auto", "fp32", "bf16", "int8"]
 """Number format of a model's weights; ``auto`` measures at the start."""
 
 Level = Literal["fast", "balanced", "full"]
-"""How deep products are judged: by the model's first layers alone; the unsure and the page's by all; all by all."""
+"""How deep products are judged: by what judges first alone (a cross-encoder, or the model's first layers); the unsure
+and the page's by all layers; all by all."""
 
 
 class _Wire(BaseModel):
@@ -67,8 +68,8 @@ class RelevanceRequest(_Wire):
     )
     level: Level | None = Field(
         default=None,
-        description="fast: the model's first layers alone; balanced: products near the threshold or the page go "
-        "through all layers; full: all do. The server's own if null; full where the model has no early exit.",
+        description="fast: by the cross-encoder or the first layers alone; balanced: products near the threshold or "
+        "the page go through all layers; full: all do. The server's own if null; full where nothing judges first.",
     )
     partial: bool = Field(
         default=False,

@@ -2,7 +2,7 @@
 
     csrm_stage_ms{stage}     queue, knowledge, shared_cache, cache, tokenise, prefix, products (of these early), total
     csrm_products{decision}  products judged: kept and removed; unscored: not judged before the deadline
-    csrm_depth{layers}       products judged by the model's first layers alone, and by all
+    csrm_depth{layers}       products judged by what judges first alone, and by all layers
     csrm_cache{outcome}      products whose grades were remembered (hit) or computed (miss)
     csrm_shared_cache{outcome}  grades that were there (hit) or not (miss), that were looked up in vain (failed), that
                              were written, and that were not because it failed or was too slow (dropped)

@@ -53,7 +53,7 @@ class ServeSettings(BaseModel):
     level: Level | None = Field(
         default=None,
         description="How deep products are judged where a request does not say: fast, balanced or full; "
-        "balanced if null, full where the bundle has no early exit.",
+        "balanced if null, full where nothing in the bundle judges first.",
     )
     threads: int = Field(
         default=2, ge=1, description="Cores of a scorer replica: its num_cpus and its threads."

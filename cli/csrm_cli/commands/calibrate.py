@@ -83,9 +83,10 @@ def calibrate(
         )
     Console().print(table)
     if cascade is not None:
+        first = f"after {cascade.exit.layer} layers" if cascade.exit.layer else "by the cross-encoder first"
         levels = Table(
             *("level", "through all layers", "ROC-AUC", "relevant lost", "defects removed"),
-            title=f"after {cascade.exit.layer} layers · balanced on queries left out, without the page's contenders",
+            title=f"{first} · balanced on queries left out, without the page's contenders",
         )
         for level, found in cascade.levels.items():
             shares = (f"{share:.1%}" for share in (found.lost, found.removed))

@@ -80,7 +80,7 @@ def serve(
         Level | None,
         typer.Option(
             help="How deep products are judged where a request does not say.",
-            show_default="balanced; full where the bundle has no early exit",
+            show_default="balanced; full where nothing in the bundle judges first",
         ),
     ] = None,
     threads: Annotated[

@@ -176,15 +176,41 @@ def grade_logits(weights: EncoderWeights, words: Tensor, lengths: Tensor) -> Ten
         words: rows of the vocabulary, (n, t, hidden) in fp32, rows padded on the right with anything.
         lengths: tokens of each row, (n,).
     """
-    n, t, hidden = words.shape
-    there = torch.arange(t, device=words.device) < lengths[:, None]
-    mask = None if bool((lengths == t).all()) else there[:, None, None, :]
-    x = weights.norm(words + weights.positions[:t])
+    n = len(words)
+    x = embedded(weights, words)
+    mask = attention_mask(lengths, words.shape[1])
     for layer in weights.layers:
-        dtype = layer.qkv.weight.dtype
-        queries, keys, values = layer.qkv(x).to(dtype).view(n, t, 3, weights.heads, -1).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        x = layer.norm_attention(x + layer.out(attended.transpose(1, 2).reshape(n, t, hidden)))
+        fused = layer.qkv(x).to(layer.qkv.weight.dtype)
+        x = layer.norm_attention(x + layer.out(attention(fused, n, weights.heads, mask)))
         x = layer.norm_out(x + layer.outer(F.gelu(layer.inner(x))))
-    mean = (x * there[..., None]).sum(1) / lengths[:, None]
+    return head_logits(weights, x, lengths)
+
+
+def embedded(weights: EncoderWeights, words: Tensor) -> Tensor:
+    """The stream (n, t, hidden) before the first layer."""
+    return weights.norm(words + weights.positions[: words.shape[1]])
+
+
+def attention_mask(lengths: Tensor, tokens: int) -> Tensor | None:
+    """Which tokens of a row are there, (n, 1, 1, t); null where all are."""
+    if bool((lengths == tokens).all()):
+        return None
+    return _there(lengths, tokens)[:, None, None, :]
+
+
+def attention(fused: Tensor, rows: int, heads: int, mask: Tensor | None) -> Tensor:
+    """Attention (n, t, hidden) of queries, keys and values (n, t, 3 hidden) side by side, or (n * t, 3 hidden)."""
+    parts = fused.view(rows, -1, 3, heads, fused.shape[-1] // (3 * heads)).permute(2, 0, 3, 1, 4)
+    queries, keys, values = parts
+    attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+    return attended.transpose(1, 2).reshape(rows, -1, fused.shape[-1] // 3)
+
+
+def head_logits(weights: EncoderWeights, x: Tensor, lengths: Tensor) -> Tensor:
+    """Logits (n, 4) of the stream (n, t, hidden) after the last layer: of its mean over each row's tokens."""
+    mean = (x * _there(lengths, x.shape[1])[..., None]).sum(1) / lengths[:, None]
     return weights.grades(torch.tanh(weights.dense(mean)))
+
+
+def _there(lengths: Tensor, tokens: int) -> Tensor:
+    return torch.arange(tokens, device=lengths.device) < lengths[:, None]

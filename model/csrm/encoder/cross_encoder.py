@@ -5,7 +5,8 @@ Knows files, tokens and rows; knows no language model beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from csrm.encoder.bert import EncoderWeights, Tensors, base_of, changes_of, grade_logits, weights_of
+from csrm.encoder.bert import Tensors, base_of, changes_of, grade_logits, weights_of
 from csrm.encoder.e5 import E5File, installed
 from csrm.errors import BundleError
-from csrm.scoring.cpu import multiplies_bf16
 from csrm.scoring.pace import Pace
 from csrm.scoring.shares import Shares
 
@@ -37,30 +37,28 @@ class CrossEncoder:
     Args:
         file: the untrained encoder, whose vocabulary and tokenizer it has.
         changes: what training made of it.
-        dtype: of the linear maps.
+        precision: of the linear maps: ``fp32``, ``bf16``, or ``int8``, where ``csrm.scoring.integers`` lacks nothing.
         device: where it computes.
     """
 
-    def __init__(
-        self,
-        file: E5File,
-        changes: Tensors,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | None = None,
-    ) -> None:
-        self.device = device or torch.device("cpu")
-        self._file = file
+    def __init__(self, file: E5File, changes: Tensors, precision: str, device: torch.device) -> None:
+        self.device, self._file = device, file
         self.tokenizer = pair_tokenizer(file)
-        self.weights: EncoderWeights = weights_of(
-            {name: tensor.to(self.device) for name, tensor in base_of(file).items()},
-            {name: tensor.to(self.device) for name, tensor in changes.items()},
+        self.layers, self.pace, self._shares = file.shape.layers, Pace(), Shares()
+        self._hidden = file.shape.hidden
+        weights = weights_of(
+            {name: tensor.to(device) for name, tensor in base_of(file).items()},
+            {name: tensor.to(device) for name, tensor in changes.items()},
             file.shape,
-            dtype,
+            torch.bfloat16 if precision == "bf16" else torch.float32,
         )
-        self.layers = len(self.weights.layers)
-        self.pace = Pace()
-        self._shares = Shares()
+        parts = (part for one in weights.layers for part in (one.qkv, one.out, one.inner, one.outer))
+        self._linear = sum(part.weight.numel() for part in parts)
+        self._pass: Callable[[Tensor, Tensor], Tensor] = partial(grade_logits, weights)
+        if precision == "int8":
+            from csrm.encoder.integers import IntegerLayers  # wants numba: only where it is
+
+            self._pass = IntegerLayers(weights).grade_logits
 
     @classmethod
     def load(cls, path: Path, precision: str, device: torch.device) -> CrossEncoder:
@@ -68,16 +66,14 @@ class CrossEncoder:
 
         Args:
             path: its file.
-            precision: of the language model beside it: fp32 stays fp32, bf16 and int8 are bf16 where that is fast.
+            precision: of the language model beside it.
             device: where it computes.
 
         Raises:
             BundleError, BaseModelError, MissingExtraError: as ``read_changes`` and ``installed`` say.
         """
         file = installed()
-        fast = device.type != "cpu" or multiplies_bf16()
-        dtype = torch.bfloat16 if precision != "fp32" and fast else torch.float32
-        return cls(file, read_changes(path, file), dtype=dtype, device=device)
+        return cls(file, read_changes(path, file), precision, device)
 
     def encode(self, query: str, products: Sequence[str]) -> list[list[int]]:
         """Token ids of each pair, at most ``MAX_TOKENS``."""
@@ -89,7 +85,7 @@ class CrossEncoder:
 
         def run(rows: slice) -> Tensor:
             words = word_rows(self._file, ids[rows]).to(self.device)
-            return grade_logits(self.weights, words, lengths[rows].to(self.device))
+            return self._pass(words, lengths[rows].to(self.device))
 
         n, t = ids.shape
         with torch.inference_mode():
@@ -99,14 +95,10 @@ class CrossEncoder:
         return found
 
     def flops(self, pairs: Sequence[Sequence[int]]) -> float:
-        """Floating-point operations that a pass over pairs takes at least."""
-        hidden = self.weights.positions.shape[1]
-        linear = sum(
-            part.weight.numel()
-            for layer in self.weights.layers
-            for part in (layer.qkv, layer.out, layer.inner, layer.outer)
-        )
-        return float(sum(2 * linear * len(ids) + 4 * self.layers * hidden * len(ids) ** 2 for ids in pairs))
+        """Operations that a pass over pairs takes at least."""
+        lengths = [len(ids) for ids in pairs]
+        attention = 4 * self.layers * self._hidden * sum(length**2 for length in lengths)
+        return float(2 * self._linear * sum(lengths) + attention)
 
 
 def read_changes(path: Path, file: E5File) -> dict[str, Tensor]:

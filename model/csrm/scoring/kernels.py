@@ -339,3 +339,86 @@ def take(carried: Carried, out: Operand, scale: Floats) -> None:
     for r in range(out.shape[0]):
         _spread(carried[r], whole)
         scale[r] = _put(floats, whole, out[r])
+
+
+@_compiled("void(float32[:,::1], {operand}[:,::1], float32[::1])")
+def narrow(rows: Floats, out: Operand, scale: Floats) -> None:
+    """Rows of fp32 (m, k) as a product takes them, in ``out`` (m, k), and the scale of each (m,)."""
+    whole = np.empty(out.shape[1], np.int32)
+    floats = whole.view(np.float32)
+    for r in range(out.shape[0]):
+        floats[:] = rows[r]
+        scale[r] = _put(floats, whole, out[r])
+
+
+@_compiled("void({carried}[:,::1], float32[::1], float32[::1], float32[:,::1])")
+def widen(mixed: Carried, mixed_scale: Floats, bias: Floats, out: Floats) -> None:
+    """What a product gave (m, k), times its scale (m,) and with its bias (k,), in fp32 in ``out`` (m, k)."""
+    whole = np.empty(out.shape[1], np.int32)
+    floats = whole.view(np.float32)
+    for r in range(out.shape[0]):
+        _spread(mixed[r], whole)
+        for i in range(out.shape[1]):
+            out[r, i] = floats[i] * mixed_scale[r] + bias[i]
+
+
+@_compiled(
+    "void(float32[:,::1], {carried}[:,::1], float32[::1], float32[::1], float32[::1], float32[::1], float32,"
+    " {operand}[:,::1], float32[::1])"
+)
+def add_layer_norm(
+    stream: Floats,
+    mixed: Carried,
+    mixed_scale: Floats,
+    bias: Floats,
+    weight: Floats,
+    shift: Floats,
+    epsilon: Scalar,
+    out: Operand,
+    scale: Floats,
+) -> None:
+    """Add what a product gave, times its scale and with its bias, to the stream (m, k), and take its layer norm: in
+    place, and as the next product takes it."""
+    k = stream.shape[1]
+    whole = np.empty(k, np.int32)
+    floats = whole.view(np.float32)
+    share = _ONE / np.float32(k)
+    for r in range(stream.shape[0]):
+        _spread(mixed[r], whole)
+        total = np.float32(0)
+        for i in range(k):
+            floats[i] = floats[i] * mixed_scale[r] + bias[i] + stream[r, i]
+            total += floats[i]
+        mean = total * share
+        squares = np.float32(0)
+        for i in range(k):
+            floats[i] -= mean
+            squares += floats[i] * floats[i]
+        inverse = _ONE / np.sqrt(squares * share + epsilon)
+        for i in range(k):
+            floats[i] = floats[i] * inverse * weight[i] + shift[i]
+            stream[r, i] = floats[i]
+        scale[r] = _put(floats, whole, out[r])
+
+
+@_compiled("void({carried}[:,::1], float32[::1], float32[::1], {operand}[:,::1], float32[::1])")
+def gelu(mixed: Carried, mixed_scale: Floats, bias: Floats, out: Operand, scale: Floats) -> None:
+    """gelu (m, k) of what a product gave, scaled and with its bias: the tanh form, .0005 from erf's at most."""
+    k = out.shape[1]
+    spread, whole, twos = np.empty(k, np.int32), np.empty(k, np.int32), np.empty(k, np.int32)
+    xs, floats, powers = spread.view(np.float32), whole.view(np.float32), twos.view(np.float32)
+    for r in range(out.shape[0]):
+        _spread(mixed[r], spread)
+        by = mixed_scale[r]
+        for i in range(k):
+            x = xs[i] * by + bias[i]
+            z = x * (_G1 + _G3 * x * x)
+            z = min(max(z, _LOWEST), -_LOWEST)  # what is no number is still in the product below
+            n = np.rint(z)
+            f = z - n
+            twos[i] = (np.int32(n) + _BIAS) << _MANTISSA
+            xs[i] = _ONE + f * (_P1 + f * (_P2 + f * (_P3 + f * (_P4 + f * _P5))))
+            floats[i] = x
+        for i in range(k):
+            floats[i] /= _ONE + powers[i] * xs[i]
+        scale[r] = _put(floats, whole, out[r])

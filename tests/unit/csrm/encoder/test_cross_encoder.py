@@ -14,7 +14,7 @@ from csrm.encoder.bert import base_of
 from csrm.encoder.cross_encoder import MAX_TOKENS, CrossEncoder, padded, read_changes, weight_of, word_rows
 from csrm.encoder.e5 import E5File
 from csrm.errors import BundleError
-from csrm.scoring.cpu import multiplies_bf16
+from csrm.scoring.load import lacking
 from tests.unit.csrm.encoder.reference import bert
 
 TITLES = [
@@ -62,15 +62,15 @@ def test_long_pairs_are_cut_and_keep_their_query(encoder: CrossEncoder) -> None:
     assert long[:6] == short[:6]
 
 
-@pytest.mark.skipif(not multiplies_bf16(), reason="this CPU has no bf16")
-def test_bf16_is_near_fp32(encoder: CrossEncoder, encoder_file: Path) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_narrower_formats_are_near_fp32(encoder: CrossEncoder, encoder_file: Path, precision: str) -> None:
+    if reason := lacking(precision, CPU):
+        pytest.skip(reason)
     pairs = encoder.encode("phone case", TITLES)
-    narrow = CrossEncoder.load(encoder_file, "bf16", CPU)
-    assert narrow.logits(pairs) == pytest.approx(encoder.logits(pairs), abs=0.3)
-
-
-def test_fp32_is_fp32(encoder: CrossEncoder) -> None:
-    assert {layer.qkv.weight.dtype for layer in encoder.weights.layers} == {torch.float32}
+    narrow, exact = CrossEncoder.load(encoder_file, precision, CPU).logits(pairs), encoder.logits(pairs)
+    difference = np.abs(narrow - exact)
+    assert 0 < difference.mean() < 0.25 * exact.std()  # the drawn head is far louder than a trained one
+    assert np.corrcoef(narrow.ravel(), exact.ravel())[0, 1] > 0.95
 
 
 def test_work_is_counted(encoder: CrossEncoder) -> None:

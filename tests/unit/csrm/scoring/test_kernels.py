@@ -176,6 +176,67 @@ def test_take(shape: tuple[int, int], types: tuple[torch.dtype, torch.dtype]) ->
     close(x, scale, given.float())
 
 
+@pytest.mark.parametrize("dtype", [*CARRIED, torch.uint8])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_narrow(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    torch.manual_seed(6)
+    given = rows(shape)
+    x, scale, out = operand(shape, dtype)
+    kernels.narrow(given.numpy(), out, scale.numpy())
+    close(x, scale, given)
+
+
+@pytest.mark.parametrize("carried", CARRIED)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_widen(shape: tuple[int, int], carried: torch.dtype) -> None:
+    torch.manual_seed(7)
+    given, by, bias = rows(shape).to(carried), torch.rand(shape[0]) + 0.5, torch.randn(shape[1])
+    out = torch.empty(shape)
+    kernels.widen(fused.array(given), by.numpy(), bias.numpy(), out.numpy())
+    assert torch.allclose(out, given.float() * by[:, None] + bias, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("types", TYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_add_layer_norm(shape: tuple[int, int], types: tuple[torch.dtype, torch.dtype]) -> None:
+    torch.manual_seed(8)
+    carried, dtype = types
+    stream, mixed = torch.randn(shape), torch.randn(shape).to(carried)
+    by, bias, weight, shift = torch.rand(shape[0]) + 0.5, *torch.randn(3, shape[1])
+    sums = stream + mixed.float() * by[:, None] + bias
+    wanted = F.layer_norm(sums.double(), shape[1:], weight.double(), shift.double(), EPSILON).float()
+    x, scale, out = operand(shape, dtype)
+    kernels.add_layer_norm(
+        stream.numpy(),
+        fused.array(mixed),
+        by.numpy(),
+        bias.numpy(),
+        weight.numpy(),
+        shift.numpy(),
+        EPSILON,
+        out,
+        scale.numpy(),
+    )
+    assert torch.allclose(stream, wanted, rtol=1e-4, atol=1e-4)
+    close(x, scale, stream)
+
+
+@pytest.mark.parametrize("types", TYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gelu(shape: tuple[int, int], types: tuple[torch.dtype, torch.dtype]) -> None:
+    torch.manual_seed(9)
+    carried, dtype = types
+    given = (torch.randn(shape) * torch.logspace(-3, 3, shape[0])[:, None]).to(carried)
+    by, bias = torch.rand(shape[0]) + 0.5, torch.randn(shape[1])
+    x, scale, out = operand(shape, dtype)
+    kernels.gelu(fused.array(given), by.numpy(), bias.numpy(), out, scale.numpy())
+    wanted = F.gelu((given.double() * by[:, None] + bias).float(), approximate="tanh")
+    if dtype is carried:
+        assert torch.allclose(numbers(x, scale), wanted, rtol=STEP[carried] + 1e-4, atol=1e-4)
+    else:
+        close(x, scale, wanted)
+
+
 @pytest.mark.parametrize("types", TYPES)
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_no_number_is_found_in_its_row_and_in_no_other(
@@ -190,6 +251,17 @@ def test_what_is_no_number_is_found_in_its_row_and_in_no_other(
     given = torch.ones(3, 80, dtype=carried)
     given[1, 5] = float("nan")
     kernels.gate(fused.array(given), torch.ones(3).numpy(), out, scale.numpy())
+    assert numbers(x, scale).isfinite().all(-1).tolist() == [True, False, True]
+    ones = torch.ones(40)
+    kernels.gelu(fused.array(given[:, :40].contiguous()), ones[:3].numpy(), ones.numpy(), out, scale.numpy())
+    assert numbers(x, scale).isfinite().all(-1).tolist() == [True, False, True]
+    residual[1, 5] = broken
+    kernels.add_layer_norm(
+        residual.numpy(),
+        fused.array(given[:, 40:].contiguous()),
+        *(ones[:3].numpy(), ones.numpy(), ones.numpy(), ones.numpy(), EPSILON),
+        *(out, scale.numpy()),
+    )
     assert numbers(x, scale).isfinite().all(-1).tolist() == [True, False, True]
     scores = torch.ones(3, 1, 8, dtype=carried)
     scores[1, 0, 3] = float("nan")
