@@ -69,7 +69,7 @@ class EncoderRecipe(BaseModel):
 
     seed: int = 0
     rank: int = Field(default=24, ge=1, description="Of the changes of each linear map.")
-    epochs: int = Field(default=2, ge=1)
+    epochs: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     warmup_steps: int = Field(default=60, ge=0)
     batch_rows: int = Field(default=64, ge=1)

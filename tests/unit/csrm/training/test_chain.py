@@ -26,7 +26,9 @@ def csrm(name: str, *arguments: object) -> str:
     return " ".join(done.output.split())
 
 
-def test_a_recipe_becomes_a_measured_bundle(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_recipe_becomes_a_measured_bundle(
+    settings: dict[str, Any], tmp_path: Path, tiny_encoder: Path
+) -> None:
     adapters = []
     for seed in (1, 2):
         recipe = tmp_path / f"recipe-{seed}.yaml"
@@ -39,16 +41,22 @@ def test_a_recipe_becomes_a_measured_bundle(settings: dict[str, Any], tmp_path: 
 
     mean = tmp_path / "mean"
     assert "rank 8 lost at most" in csrm("average", mean, *(f"{one}=0.5" for one in adapters), "--rank", 8)
-    other = write_lines(tmp_path / "other.jsonl", rows_of(*(f"box {i}" for i in range(30))))
-    assert "after 1 layers, fitted on 120 rows" in csrm("fit-exit", mean, "--data", other, "--layer", 1)
-
+    write_lines(tmp_path / "other.jsonl", rows_of(*(f"box {i}" for i in range(30))))
     clean = write_lines(tmp_path / "clean.jsonl", rows_of(*(f"case {i}" for i in range(120))))
+    encoder = tmp_path / "encoder.yaml"
+    rows = {"sources": [{"path": "other.jsonl"}], "dev": ["clean.jsonl"], "epochs": 20, "learning_rate": 1e-2}
+    encoder.write_text(yaml.safe_dump(rows | {"rank": 4, "weight": 0.3}))
+    run = tmp_path / "run-encoder"
+    said = csrm("fit-encoder", encoder, mean, "--data", tmp_path, "--run", run)
+    assert "step 40 of 40, loss" in said
+    assert str(mean / "encoder.safetensors") in said
+
     bundle = tmp_path / "bundle"
     csrm("calibrate", clean, "--adapter", mean, "--out", bundle)
     made = load_bundle(bundle).manifest
     assert (made.name, made.base) == ("tiny", settings["base"])
     assert made.exit is not None
-    assert made.exit.layer == 1
+    assert (made.exit.layer, made.exit.weight) == (0, 0.3)
     assert made.reference
 
     found = tmp_path / "found.json"
