@@ -353,7 +353,7 @@ class RelevanceModel:
                 texts = [products[place] for place in some]
                 encoded += self._encoder.products(texts)
                 if self._engine.first is not None:
-                    pairs += self._engine.first.encode(query, texts)
+                    pairs += self._engine.first.encode(query, texts, knowledge)
                 tokenise_s += time.perf_counter() - began
                 tokens = sum(map(len, encoded)) * computing // len(encoded)
                 yield self._engine.pace.seconds(

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -21,10 +20,11 @@ from csrm.errors import BundleError
 from csrm.scoring.pace import Pace
 from csrm.scoring.shares import Shares
 
-Logits = NDArray[np.float32]
+MAX_TOKENS = 128
+"""Of a pair; the longer side is cut, and of the query's the notes first."""
 
-MAX_TOKENS = 96
-"""Of a pair; the longer side is cut."""
+Asked = tuple[str, Sequence[str], str]
+"""A query, what is told of it, best first, and a product."""
 
 
 class CrossEncoder:
@@ -75,12 +75,12 @@ class CrossEncoder:
         file = installed()
         return cls(file, read_changes(path, file), precision, device)
 
-    def encode(self, query: str, products: Sequence[str]) -> list[list[int]]:
-        """Token ids of each pair, at most ``MAX_TOKENS``."""
-        return encode_pairs(self.tokenizer, [(query, product) for product in products])
+    def encode(self, query: str, products: Sequence[str], knowledge: Sequence[str] = ()) -> list[list[int]]:
+        """Token ids of the query, with what is told of it, and each product, at most ``MAX_TOKENS``."""
+        return encode_pairs(self.tokenizer, [(query, knowledge, product) for product in products])
 
-    def logits(self, pairs: Sequence[Sequence[int]]) -> Logits:
-        """Logits (n, 4) of E, S, C, I of one batch of pairs, which is padded to the longest."""
+    def logits(self, pairs: Sequence[Sequence[int]]) -> Tensor:
+        """Logits (n, 4) of E, S, C, I, in fp32, of one batch of pairs, which is padded to the longest."""
         ids, lengths = padded(pairs)
 
         def run(rows: slice) -> Tensor:
@@ -89,10 +89,7 @@ class CrossEncoder:
 
         n, t = ids.shape
         with torch.inference_mode():
-            on_cpu = self.device.type == "cpu"
-            logits = self._shares.run(run, n, n * t) if on_cpu else run(slice(0, n))
-            found: Logits = logits.cpu().numpy()
-        return found
+            return self._shares.run(run, n, n * t) if self.device.type == "cpu" else run(slice(0, n))
 
     def flops(self, pairs: Sequence[Sequence[int]]) -> float:
         """Operations that a pass over pairs takes at least."""
@@ -150,9 +147,12 @@ def pair_tokenizer(file: E5File) -> Tokenizer:
     return found
 
 
-def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[list[int]]:
-    """Token ids of queries and their products, said as e5 was trained to hear them."""
-    said = [(f"query: {query}", f"passage: {product}") for query, product in pairs]
+def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Asked]) -> list[list[int]]:
+    """Token ids of queries and their products, said as e5 was trained to hear them; notes come in brackets."""
+    said = [
+        (f"query: {query} ({'; '.join(notes)})" if notes else f"query: {query}", f"passage: {product}")
+        for query, notes, product in pairs
+    ]
     return [encoding.ids for encoding in tokenizer.encode_batch(said)]
 
 

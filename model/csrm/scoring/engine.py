@@ -91,6 +91,12 @@ class Engine(ABC, Generic[PrefixState]):
         with self._lock, _memory_named(), torch.inference_mode():
             return _finite(self._run_products(state, ids, last))
 
+    def before(self, pairs: Sequence[Sequence[int]]) -> Logits:
+        """Logits (n, 4) of E, S, C, I by the cross-encoder, of the query with each product."""
+        assert self.first is not None, "no cross-encoder"
+        with self._lock, _memory_named():
+            return _finite(self.first.logits(pairs))
+
     def early(
         self, state: PrefixState, products: Sequence[Sequence[int]], *, keep: bool
     ) -> tuple[Logits, list[Tensor]]:

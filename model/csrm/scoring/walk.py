@@ -92,7 +92,7 @@ def walk(
 
     def run_first(rows: Sequence[int], keep: bool) -> None:
         if engine.first is not None:
-            found.early[rows] = engine.first.logits([pairs[i] for i in rows])
+            found.early[rows] = engine.before([pairs[i] for i in rows])
             return
         found.early[rows], kept = engine.early(state, [products[i] for i in rows], keep=keep)
         residuals.update(zip(rows, kept, strict=keep))

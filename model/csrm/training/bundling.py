@@ -61,8 +61,7 @@ def calibrated_bundle(
         data: files of labelled rows that were never trained on.
         out: folder of the new bundle; must not exist, appears whole or not at all.
         adapter: folder of a trained adapter, with the head of its early exit if it was trained with one, or a
-            cross-encoder beside it. Base, prompt
-            and limits are those of its recipe (``csrm.training.asked``).
+            cross-encoder beside it. Base, prompt and limits are those of its recipe (``csrm.training.asked``).
         name: of the new bundle; the recipe's where null, or the old bundle's without a recipe.
         version: of the new bundle, likewise.
         max_loss: largest share of relevant products the threshold may remove, with 95 % confidence.

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from csrm.bundle import ENCODER_FILE
@@ -28,6 +29,7 @@ from csrm.encoder.cross_encoder import encode_pairs, padded, pair_tokenizer, wor
 from csrm.encoder.e5 import E5File, installed
 from csrm.errors import InputError, TrainingError
 from csrm.training import record
+from csrm.training.augmentation import knowledge_lines
 from csrm.training.data import (
     TrainingRow,
     deduplicated,
@@ -38,7 +40,8 @@ from csrm.training.data import (
 )
 from csrm.training.drawing import drawn
 from csrm.training.heads import Annotators
-from csrm.training.recipe import DataSource
+from csrm.training.recipe import DataSource, KnowledgeSettings
+from csrm.training.run import under
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +87,9 @@ class EncoderRecipe(BaseModel):
     )
     sources: list[DataSource] = Field(
         min_length=1, description="Rows; a share is drawn anew for every epoch."
+    )
+    knowledge: KnowledgeSettings | None = Field(
+        default=None, description="What is told of the queries, as in serving; nothing where null."
     )
     dev: list[Path] = Field(min_length=1, description="Clean rows: never trained on.")
 
@@ -225,8 +231,6 @@ def fit_encoder(
         TrainingError: the loss is no number, or a folder cannot be written to.
         MissingExtraError, BaseModelError: the encoder that it starts from cannot be had.
     """
-    from csrm.training.run import under
-
     if not adapter.is_dir():
         raise InputError(f"{adapter} is no folder: name that of a trained adapter.")
     dev = [row for path in recipe.dev for row in read_pairs(under(data, path))]
@@ -241,8 +245,11 @@ def fit_encoder(
     if kept.is_file():
         trainer.take_up(kept)
         log.info("goes on from step %d", trainer.step)
-    epochs = [_epoch(recipe, files, number, trainer) for number in range(recipe.epochs)]
-    batches = [batch for epoch in epochs for batch in epoch]
+    batches = [
+        batch
+        for number in range(recipe.epochs)
+        for batch in _epoch(recipe, files, data, number, trainer.tokenizer)
+    ]
     left = sum(len(ids) for pairs, _ in batches[trainer.step :] for ids in pairs)
     began, tokens = time.perf_counter(), 0
     for pairs, batch in batches[trainer.step :]:
@@ -280,7 +287,11 @@ Batch = tuple[list[list[int]], list[TrainingRow]]
 
 
 def _epoch(
-    recipe: EncoderRecipe, files: Sequence[Sequence[TrainingRow]], number: int, trainer: EncoderTrainer
+    recipe: EncoderRecipe,
+    files: Sequence[Sequence[TrainingRow]],
+    data: Sequence[Path],
+    number: int,
+    tokenizer: Tokenizer,
 ) -> Iterator[Batch]:
     """The batches of an epoch, the same whenever they are asked for: rows of like length, in an order of its own."""
     origin = origins_of([row for part in files for row in part])
@@ -293,7 +304,14 @@ def _epoch(
     rows = [row for row in deduplicated(chosen) for _ in range(repeats[row.key])]
     chance = random.Random(f"{recipe.seed}/{number}")
     chance.shuffle(rows)
-    ids = encode_pairs(trainer.tokenizer, [(row.query, row.title) for row in rows])
+    notes: list[list[str]] = [[] for _ in rows]
+    if recipe.knowledge is not None:
+        entries = [under(data, path) for path in recipe.knowledge.entries]
+        settings = recipe.knowledge.model_copy(update={"entries": entries})
+        notes = knowledge_lines(rows, settings, recipe.seed + number)
+    ids = encode_pairs(
+        tokenizer, [(row.query, told, row.title) for row, told in zip(rows, notes, strict=True)]
+    )
     lengths = np.array([len(one) for one in ids])
     found: list[NDArray[np.intp]] = []
     for begin in range(0, len(rows), recipe.batch_rows * NEIGHBOURS):

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from csrm.bundle import Bundle, load_bundle
 from csrm.errors import BundleError
 from csrm.model import RelevanceModel, mixed
+from csrm.scoring.engine import NotFiniteError
 
 PRODUCTS = [
     f"{colour} {thing}" for colour in ("red", "blue", "black") for thing in ("case", "phone", "glue", "pan")
@@ -75,9 +77,7 @@ def test_the_last_word_is_of_both(model: RelevanceModel, folder: Path, tmp_path:
 def test_the_first_word_is_the_encoders_alone(model: RelevanceModel) -> None:
     encoder = model.encoder
     assert encoder is not None
-    logits = encoder.logits(encoder.encode("case", PRODUCTS))
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    expected = powers / powers.sum(axis=1, keepdims=True)
+    expected = encoder.logits(encoder.encode("case", PRODUCTS)).softmax(-1).numpy()
     assert model.grade("case", PRODUCTS, level="fast") == pytest.approx(expected, abs=1e-5)
 
 
@@ -146,6 +146,17 @@ def test_at_the_deadline_each_has_at_least_the_first_word(model: RelevanceModel)
     engine.pace.__init__()  # the other tests know nothing of this
     assert len(judged.results) == len(many)
     assert judged.all_layers < len(many)
+
+
+def test_a_grade_that_is_no_number_is_not_given(folder: Path) -> None:
+    broken = RelevanceModel.load(folder, precision="fp32")
+    encoder = broken.encoder
+    assert encoder is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "_pass", lambda words, lengths: torch.full((len(words), 4), float("nan")))
+        with pytest.raises(NotFiniteError):
+            broken.judge("case", PRODUCTS, level="fast")
+    assert broken.judge("case", PRODUCTS, level="fast").results
 
 
 def test_a_missing_encoder_is_named(folder: Path, tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_the_help_has_every_option_with_its_unit_and_default() -> None:
     for name in inspect.signature(serve).parameters:
         option = "share" if name == "shares" else name
         assert f"--{option.replace('_', '-')}" in shown, name
-    assert "balanced; full where the bundle has no early exit" in shown
+    assert "balanced; full where nothing in the bundle judges first" in shown
     assert "|".join(get_args(Precision)) in shown
     for limit in (MAX_QUERY_CHARS, MAX_PRODUCTS, MAX_PRODUCT_CHARS):
         assert f"{limit:,}" in shown

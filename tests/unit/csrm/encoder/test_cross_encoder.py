@@ -34,25 +34,29 @@ def encoder(encoder_file: Path) -> CrossEncoder:
     return CrossEncoder.load(encoder_file, "fp32", CPU)
 
 
+def said(encoder: CrossEncoder, pairs: list[list[int]]) -> np.ndarray:
+    return encoder.logits(pairs).numpy()
+
+
 def test_it_says_what_the_librarys_pass_says(e5: E5File, encoder: CrossEncoder, encoder_file: Path) -> None:
     changes = read_changes(encoder_file, e5)
     pairs = encoder.encode("phone case", TITLES)
     model = bert(e5, base_of(e5), changes)
     with torch.inference_mode():
-        for pair, found in zip(pairs, encoder.logits(pairs), strict=True):
+        for pair, found in zip(pairs, said(encoder, pairs), strict=True):
             ids, _ = padded([pair])
             mean = model(inputs_embeds=word_rows(e5, ids)).last_hidden_state[0].mean(0)
             dense = torch.tanh(changes["dense.weight"] @ mean + changes["dense.bias"])
             assert found == pytest.approx(
                 (changes["grades.weight"] @ dense + changes["grades.bias"]).numpy(), abs=1e-3
             )
-    assert np.ptp(encoder.logits(pairs), axis=0).min() > 0.1, "products are told apart"
+    assert np.ptp(said(encoder, pairs), axis=0).min() > 0.1, "products are told apart"
 
 
 def test_neighbours_in_a_batch_change_nothing(encoder: CrossEncoder) -> None:
     pairs = encoder.encode("phone case", TITLES)
-    alone = np.concatenate([encoder.logits([pair]) for pair in pairs])
-    assert encoder.logits(pairs) == pytest.approx(alone, abs=1e-3)
+    alone = np.concatenate([said(encoder, [pair]) for pair in pairs])
+    assert said(encoder, pairs) == pytest.approx(alone, abs=1e-3)
 
 
 def test_long_pairs_are_cut_and_keep_their_query(encoder: CrossEncoder) -> None:
@@ -62,12 +66,20 @@ def test_long_pairs_are_cut_and_keep_their_query(encoder: CrossEncoder) -> None:
     assert long[:6] == short[:6]
 
 
+def test_notes_are_read_and_give_way_to_the_query(encoder: CrossEncoder) -> None:
+    plain, told = (encoder.encode("에어팟", TITLES[:3], notes) for notes in ((), ("에어팟 = AirPods",)))
+    assert (said(encoder, plain) != said(encoder, told)).any(axis=1).all()
+    long = encoder.encode("에어팟", ["word " * 200], ["note " * 300])
+    assert len(long[0]) == MAX_TOKENS
+    assert long[0][: len(plain[0]) // 3] == plain[0][: len(plain[0]) // 3]
+
+
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_narrower_formats_are_near_fp32(encoder: CrossEncoder, encoder_file: Path, precision: str) -> None:
     if reason := lacking(precision, CPU):
         pytest.skip(reason)
     pairs = encoder.encode("phone case", TITLES)
-    narrow, exact = CrossEncoder.load(encoder_file, precision, CPU).logits(pairs), encoder.logits(pairs)
+    narrow, exact = said(CrossEncoder.load(encoder_file, precision, CPU), pairs), said(encoder, pairs)
     difference = np.abs(narrow - exact)
     assert 0 < difference.mean() < 0.25 * exact.std()  # the drawn head is far louder than a trained one
     assert np.corrcoef(narrow.ravel(), exact.ravel())[0, 1] > 0.95

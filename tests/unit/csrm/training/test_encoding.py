@@ -76,7 +76,7 @@ def test_it_learns(data: Path) -> None:
     assert steps[-1].loss < steps[0].loss / 2
     assert steps[-1].seconds_left == 0
     encoder = CrossEncoder.load(file, "fp32", torch.device("cpu"))
-    logits = encoder.logits([encoder.encode(row["query"], [row["title"]])[0] for row in ROWS])
+    logits = encoder.logits([encoder.encode(row["query"], [row["title"]])[0] for row in ROWS]).numpy()
     relevant = np.logaddexp(*logits.T[:2]) - np.logaddexp(*logits.T[2:])
     right = np.array([row["label"] == "E" for row in ROWS])
     assert relevant[right].min() > relevant[~right].max()
@@ -98,6 +98,14 @@ def test_a_killed_training_goes_on_to_the_same_end(data: Path) -> None:
     steps: list[Step] = []
     assert fit(data, recipe(), on_step=steps.append).read_bytes() == expected
     assert steps[0].step == 5
+
+
+def test_notes_are_trained_with(data: Path) -> None:
+    line = {"id": "kettle", "kind": "term", "term": "red kettle", "meaning": "boils water", "source": "me"}
+    (data / "entries.jsonl").write_text(json.dumps(line) + "\n")
+    notes = {"entries": ["entries.jsonl"], "from_rows": False, "dropout": 0, "wrong": 0}
+    plain = fit(data, recipe(), "plain").read_bytes()
+    assert fit(data, recipe(knowledge=notes), "told").read_bytes() != plain
 
 
 def test_a_run_of_another_recipe_is_not_gone_on_with(data: Path) -> None:
