@@ -35,10 +35,7 @@ PLACES = {
 }
 """transformers' names of a BERT layer's parts, and the file's."""
 
-PAD = "<pad>"
 _BLOCK = np.dtype([("scale", "<f2"), ("pairs", "u1", 16)])
-_WEIGHTS = 32
-"""Of a block."""
 _MAGIC = b"E5S1"
 _SPECIAL = re.compile("<[a-z/]+>")
 """What stands for no text: ``<s>``, ``</s>``, ``<pad>``, ``<unk>``, ``<mask>``. Where a text has it, it is cut up."""
