@@ -7,6 +7,7 @@ language model.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import random
 import time
@@ -28,7 +29,7 @@ from csrm.encoder.bert import Tensors, base_of, changes_of, grade_logits, weight
 from csrm.encoder.cross_encoder import encode_pairs, padded, pair_tokenizer, word_rows
 from csrm.encoder.e5 import E5File, installed
 from csrm.errors import InputError, TrainingError
-from csrm.training import record
+from csrm.training import continuing, record
 from csrm.training.augmentation import knowledge_lines
 from csrm.training.data import (
     TrainingRow,
@@ -227,7 +228,7 @@ def fit_encoder(
 
     Raises:
         InputError: a file is missing or wrong, a dev row stands in the training rows, all rows are of one kind, or the
-            run was begun by another recipe.
+            run was begun by another recipe or with other rows.
         TrainingError: the loss is no number, or a folder cannot be written to.
         MissingExtraError, BaseModelError: the encoder that it starts from cannot be had.
     """
@@ -239,17 +240,28 @@ def fit_encoder(
     refuse_leaks(rows, dev)
     refuse_one_kind("sources", rows)
     trainer = EncoderTrainer(installed(), recipe, [row.label_by for row in rows])
-    with record.writing(run):
-        run.mkdir(parents=True, exist_ok=True)
-    kept = run / CHECKPOINT
-    if kept.is_file():
-        trainer.take_up(kept)
-        log.info("goes on from step %d", trainer.step)
     batches = [
         batch
         for number in range(recipe.epochs)
         for batch in _epoch(recipe, files, data, number, trainer.tokenizer)
     ]
+    mark = hashlib.sha256(
+        repr(
+            [
+                (ids, row.label, row.label_by)
+                for pairs, part in batches
+                for ids, row in zip(pairs, part, strict=True)
+            ]
+        ).encode()
+    ).hexdigest()
+    continuing.refuse_other_rows(run, mark)
+    kept = run / CHECKPOINT
+    if kept.is_file():
+        trainer.take_up(kept)
+        log.info("goes on from step %d", trainer.step)
+    with record.writing(run):
+        run.mkdir(parents=True, exist_ok=True)
+        (run / continuing.ROWS).write_text(mark + "\n", encoding="utf-8")
     left = sum(len(ids) for pairs, _ in batches[trainer.step :] for ids in pairs)
     began, tokens = time.perf_counter(), 0
     for pairs, batch in batches[trainer.step :]:
@@ -268,19 +280,12 @@ def fit_encoder(
 
 def save_changes(changes: Tensors, path: Path, weight: float) -> None:
     """Write what training made of the encoder: matrices in bf16, the rest in fp32, and its weight in the mix."""
-    from safetensors.torch import save_file
-
-    partial = path.with_suffix(".part")
     tensors = {
         name: (tensor.bfloat16() if tensor.ndim == 2 else tensor.float()).detach().contiguous()
         for name, tensor in changes.items()
     }
-    try:
-        with record.writing(path, resumes=False):
-            save_file(tensors, partial, metadata={"weight": f"{weight:g}"})
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with record.writing(path, resumes=False):
+        record.write_tensors(tensors, path, {"weight": f"{weight:g}"})
 
 
 Batch = tuple[list[list[int]], list[TrainingRow]]

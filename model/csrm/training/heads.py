@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from csrm.bundle import EXIT_FILE
 from csrm.scoring.gemma3 import rms_norm
+from csrm.training.record import write_tensors
 
 
 class ExitHead(nn.Module):
@@ -38,19 +38,14 @@ class ExitHead(nn.Module):
 
         The head that stood there stays until the new one is whole.
         """
-        partial = adapter / f"{EXIT_FILE}.part"
-        try:
-            save_file(
-                {
-                    "norm": self.norm.detach().cpu().contiguous(),
-                    "rows": self.rows.detach().cpu().contiguous(),
-                },
-                partial,
-                metadata={"layer": str(layer)},
-            )
-            partial.replace(adapter / EXIT_FILE)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_tensors(
+            {
+                "norm": self.norm.detach().cpu().contiguous(),
+                "rows": self.rows.detach().cpu().contiguous(),
+            },
+            adapter / EXIT_FILE,
+            {"layer": str(layer)},
+        )
 
 
 class Annotators(nn.Module):

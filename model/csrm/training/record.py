@@ -6,12 +6,14 @@ Knows numbers and files; knows no model.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 
 from csrm.errors import TrainingError
 
@@ -35,6 +37,16 @@ def writing(place: Path, *, resumes: bool = True) -> Iterator[None]:
         raise TrainingError(
             f"{place} cannot be written to ({why}): make room there and start the same command again{after}."
         ) from error
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write a file of tensors; the one that stood there stays until the new one is whole."""
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        save_file(dict(tensors), partial, metadata=dict(metadata))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 class Record:

@@ -117,6 +117,13 @@ def test_a_run_of_another_recipe_is_not_gone_on_with(data: Path) -> None:
         fit(data, recipe())
 
 
+def test_a_run_of_other_rows_is_not_gone_on_with(data: Path) -> None:
+    fit(data, recipe())
+    write(data, "rows.jsonl", [*ROWS, {**ROWS[0], "title": "Lamp", "label_by": "someone"}])
+    with pytest.raises(InputError, match="have changed"):
+        fit(data, recipe())
+
+
 def test_dev_rows_are_not_trained_on(data: Path) -> None:
     write(data, "rows.jsonl", [*ROWS, DEV[0]])
     with pytest.raises(InputError, match="tea cup"):
