@@ -289,10 +289,10 @@ def _recipe(variant: Variant, base: str | None) -> Recipe:
 
 
 def _one(variant: Variant, trainer: Any, prepared: Prepared, out: Path, worker: tuple[int, int]) -> str:
-    from csrm.training import distillation, relevance, translation
+    from csrm.training import distillation, relevance, rounds, translation
     from csrm.training.trainer import Dev
 
-    held = distillation.folds_of([row for _, row in prepared.rows], HELD_OUT_FOLDS) == 0
+    held = rounds.folds_of([row for _, row in prepared.rows], HELD_OUT_FOLDS) == 0
     chance = random.Random(f"{variant.seed}/noise")
     rows: list[TrainingRow] = []
     examples: list[relevance.Example] = []

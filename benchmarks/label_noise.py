@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.figures import publish
 from csrm.evaluation.compare import compare
 from csrm.prompt import GRADES
-from csrm.training import distillation, relevance
+from csrm.training import distillation, relevance, rounds
 from csrm.training.data import TrainingRow, deduplicated, read_pairs
 from csrm.training.recipe import DistillationSettings, LoraSettings, Recipe, Stage
 from csrm.training.trainer import Dev, Trainer
@@ -52,7 +52,7 @@ def parts(data: Path, trainer: Trainer, rows: int, tests: int) -> tuple[list[Any
     encoded = relevance.encode(read, [[] for _ in read], trainer.encoder)
     short = [(r, e) for r, e in zip(read, encoded, strict=True) if len(e.ids) <= LONGEST]
     random.Random(RECIPE.seed).shuffle(short)
-    second = distillation.folds_of([row for row, _ in short], 2) == 1
+    second = rounds.folds_of([row for row, _ in short], 2) == 1
     found = []
     for part, wanted in ((~second, rows), (second, tests)):
         of = [pair for pair, mine in zip(short, part, strict=True) if mine]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from csrm.training.trainer import Progress
+    from csrm.training.record import Progress
 
 log = logging.getLogger(__name__)
 

@@ -23,15 +23,13 @@ def fit_encoder(
     ),
 ) -> None:
     """Train a small cross-encoder: the cascade's first judge, and a second voice in its last word."""
-    from csrm.training.encoding import EncoderRecipe, Step, fit_encoder
-    from csrm.training.recipe import load_recipe
+    from rich.console import Console
 
-    def shown(at: Step) -> None:
-        if at.step % 20 == 0 or at.step == at.steps:
-            typer.echo(
-                f"step {at.step} of {at.steps}, loss {at.loss:.3f}, {at.tokens_per_s:,.0f} tokens/s, "
-                f"{at.seconds_left / 60:.0f} min left"
-            )
+    from csrm.training.encoding import fit_encoder as fit
+    from csrm.training.recipe import EncoderRecipe, load_recipe
+    from csrm_cli.training_progress import shown
 
-    file = fit_encoder(load_recipe(recipe, EncoderRecipe), adapter, data, run, on_step=shown)
+    settings = load_recipe(recipe, EncoderRecipe)
+    with shown(Console()) as on_step:
+        file = fit(settings, adapter, data, run, on_step=on_step)
     typer.echo(f"Encoder in {file}; make a bundle of it with csrm calibrate.")

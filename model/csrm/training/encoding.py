@@ -1,209 +1,39 @@
-"""The cross-encoder of a bundle, trained on labelled rows: continued where a kill left it.
+"""The cross-encoder of a bundle, from a recipe: rows, knowledge, rounds of self-distillation, the file in the end.
 
-Low-rank changes of every linear map (arXiv 2106.09685), biases, norms and the head are trained; the vocabulary is not.
-A row's loss is that of its four grades and that of E and S against C and I. Knows rows and the encoder; knows no
-language model.
+Knows the order of things; each thing itself lives in its own module. Knows no language model.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import random
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
-from tokenizers import Tokenizer
-from torch import Tensor
 
 from csrm.bundle import ENCODER_FILE
-from csrm.encoder.bert import Tensors, base_of, changes_of, grade_logits, weights_of
-from csrm.encoder.cross_encoder import encode_pairs, padded, pair_tokenizer, word_rows
-from csrm.encoder.e5 import E5File, installed
-from csrm.errors import InputError, TrainingError
-from csrm.training import continuing, record
+from csrm.encoder.cross_encoder import encode_pairs
+from csrm.encoder.e5 import installed
+from csrm.errors import InputError
+from csrm.training import continuing, record, rounds
 from csrm.training.augmentation import knowledge_lines
-from csrm.training.data import (
-    TrainingRow,
-    deduplicated,
-    origins_of,
-    read_pairs,
-    refuse_leaks,
-    refuse_one_kind,
-)
-from csrm.training.drawing import drawn
-from csrm.training.heads import Annotators
-from csrm.training.recipe import DataSource, KnowledgeSettings
-from csrm.training.run import under
-
-log = logging.getLogger(__name__)
-
-GIVEN = {
-    "E": (0.88, 0.08, 0.02, 0.02),
-    "S": (0.08, 0.84, 0.04, 0.04),
-    "C": (0.03, 0.07, 0.80, 0.10),
-    "I": (0.02, 0.05, 0.08, 0.85),
-}
-"""What a label is taken to say: the grades E, S, C, I, for people who judge the same pair differ, and mostly by one."""
-
-LESS = {"author": 0.7, "shop": 0.7}
-"""Weight of rows that nobody searched for, by who gave the label; of all others 1."""
-
-RATES = {"factor": 1.0, "rest": 0.3, "head": 1.0, "annotators": 5.0}
-"""Of the learning rate: for the factors, for biases and norms, for the head, for how annotators lean."""
+from csrm.training.data import LabelledPair, TrainingRow, read_pairs, refuse_leaks, refuse_one_kind
+from csrm.training.encoder_trainer import STAGE, Dev, EncoderTrainer, Row, target_of
+from csrm.training.recipe import DistillationSettings, EncoderRecipe
+from csrm.training.relevance import relevant_auc
+from csrm.training.run import Pair, Soft, rows_of, under
 
 NEIGHBOURS = 40
 """Batches within which rows of like length come together."""
 
-CHECKPOINT = "encoder.pt"
-
-
-class EncoderRecipe(BaseModel):
-    """Everything that decides what comes out of the training of a cross-encoder."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    seed: int = 0
-    rank: int = Field(default=24, ge=1, description="Of the changes of each linear map.")
-    epochs: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    warmup_steps: int = Field(default=60, ge=0)
-    batch_rows: int = Field(default=64, ge=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    clip_norm: float = Field(default=1.0, gt=0)
-    checkpoint_steps: int = Field(default=100, ge=1)
-    weight: float = Field(
-        default=0.5,
-        ge=0,
-        lt=1,
-        description="Of the encoder in the log odds of what it and the language model say together.",
-    )
-    sources: list[DataSource] = Field(
-        min_length=1, description="Rows; a share is drawn anew for every epoch."
-    )
-    knowledge: KnowledgeSettings | None = Field(
-        default=None, description="What is told of the queries, as in serving; nothing where null."
-    )
-    dev: list[Path] = Field(min_length=1, description="Clean rows: never trained on.")
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Where a training is."""
-
-    step: int
-    steps: int
-    loss: float
-    tokens_per_s: float
-    seconds_left: float
-
-
-class EncoderTrainer:
-    """The encoder with what is trained of it.
-
-    Args:
-        file: the untrained encoder.
-        recipe: how it is trained.
-        annotators: whose labels there are.
-    """
-
-    def __init__(self, file: E5File, recipe: EncoderRecipe, annotators: Sequence[str] = ()) -> None:
-        self.recipe = recipe
-        self.tokenizer = pair_tokenizer(file)
-        self._file, self._base = file, base_of(file)
-        generator = torch.Generator().manual_seed(recipe.seed)
-        self.changes = {
-            name: _start(name, shape, self._base, generator).requires_grad_()
-            for name, shape in changes_of(file.shape, recipe.rank).items()
-        }
-        self._annotators = Annotators(annotators)
-        groups: dict[str, list[Tensor]] = {name: [] for name in RATES}
-        for name, tensor in self.changes.items():
-            in_layers = "rest" if not name.endswith((".A", ".B")) else "factor"
-            groups[in_layers if name.startswith("layer.") else "head"].append(tensor)
-        groups["annotators"] = [p for p in self._annotators.parameters() if p.numel()]
-        self._groups = {name: tensors for name, tensors in groups.items() if tensors}
-        self._optimizer = torch.optim.AdamW(
-            [{"params": tensors, "name": name} for name, tensors in self._groups.items()],
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-        )
-        self.step = 0
-
-    def learn(self, pairs: Sequence[Sequence[int]], rows: Sequence[TrainingRow], rate: float) -> float:
-        """One optimiser step on a batch; gives its loss.
-
-        Raises:
-            TrainingError: the loss is not a number.
-        """
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate * RATES[group["name"]]
-        said = F.log_softmax(self._logits(pairs) + self._annotators([row.label_by for row in rows]), -1)
-        wanted = torch.tensor([_wanted(row.label) for row in rows])
-        odds = torch.logaddexp(said[:, 0], said[:, 1]) - torch.logaddexp(said[:, 2], said[:, 3])
-        relevant = F.binary_cross_entropy_with_logits(odds, wanted[:, :2].sum(-1), reduction="none")
-        weights = torch.tensor([LESS.get(row.label_by, 1.0) for row in rows])
-        loss = (weights * (relevant - (wanted * said).sum(-1))).mean()
-        if not torch.isfinite(loss):
-            raise TrainingError(f"The loss of step {self.step + 1} is not a number: lower learning_rate.")
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        tensors = [tensor for group in self._groups.values() for tensor in group]
-        torch.nn.utils.clip_grad_norm_(tensors, self.recipe.clip_norm)
-        self._optimizer.step()
-        self.step += 1
-        return loss.item()
-
-    def keep(self, path: Path) -> None:
-        """Write all that a continued training needs."""
-        state = {
-            "changes": self.changes,
-            "annotators": self._annotators.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "step": self.step,
-            "recipe": self.recipe.model_dump_json(),
-        }
-        partial = path.with_suffix(".part")
-        with record.writing(path):
-            torch.save(state, partial)
-            partial.replace(path)
-
-    def take_up(self, path: Path) -> None:
-        """Go on from what ``keep`` wrote.
-
-        Raises:
-            InputError: it is of another recipe, or broken.
-        """
-        try:
-            state: dict[str, Any] = torch.load(path)
-            same = state["recipe"] == self.recipe.model_dump_json()
-        except Exception as error:  # torch and pickle have many
-            raise InputError(f"{path} cannot be read ({error}): take it away.") from error
-        if not same:
-            raise InputError(f"{path} is of another recipe: name another --run, or take it away.")
-        with torch.no_grad():
-            for name, tensor in state["changes"].items():
-                self.changes[name].copy_(tensor)
-        self._annotators.load_state_dict(state["annotators"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-
-    def save(self, adapter: Path) -> None:
-        """Write the encoder beside an adapter, as the scoring engine reads it; the old one stays until then."""
-        save_changes(self.changes, adapter / ENCODER_FILE, self.recipe.weight)
-
-    def _logits(self, pairs: Sequence[Sequence[int]]) -> Tensor:
-        ids, lengths = padded(pairs)
-        weights = weights_of(self._base, self.changes, self._file.shape)
-        return grade_logits(weights, word_rows(self._file, ids), lengths)
+OnStep = Callable[[record.Progress], None]
+Epoch = list[tuple[TrainingRow, list[int]]]
+"""Rows in an order of its own, each with its tokens."""
+Labels = dict[Pair, Soft]
+"""What each pair's label says of the grades, (4,)."""
 
 
 def fit_encoder(
@@ -212,7 +42,7 @@ def fit_encoder(
     data: Sequence[Path],
     run: Path,
     *,
-    on_step: Callable[[Step], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Path:
     """Train a cross-encoder and write it beside a trained adapter.
 
@@ -227,119 +57,129 @@ def fit_encoder(
         The file that was written.
 
     Raises:
-        InputError: a file is missing or wrong, a dev row stands in the training rows, all rows are of one kind, or the
-            run was begun by another recipe or with other rows.
+        InputError: a file is missing or wrong, a dev row stands in the training rows, all rows are of one kind or fell
+            into one fold, or the run was begun by another recipe or with other rows.
         TrainingError: the loss is no number, or a folder cannot be written to.
         MissingExtraError, BaseModelError: the encoder that it starts from cannot be had.
     """
     if not adapter.is_dir():
         raise InputError(f"{adapter} is no folder: name that of a trained adapter.")
-    dev = [row for path in recipe.dev for row in read_pairs(under(data, path))]
-    files = [read_pairs(under(data, source.path), TrainingRow) for source in recipe.sources]
-    rows = [row for part in files for row in part]
-    refuse_leaks(rows, dev)
+    dev_rows = [row for path in recipe.dev for row in read_pairs(under(data, path))]
+    read = [rows_of(STAGE, recipe.sources, data, recipe.seed + number) for number in range(recipe.epochs)]
+    rows = [row for part, _ in read for row in part]
+    refuse_leaks(rows, dev_rows)
     refuse_one_kind("sources", rows)
     trainer = EncoderTrainer(installed(), recipe, [row.label_by for row in rows])
-    batches = [
-        batch
-        for number in range(recipe.epochs)
-        for batch in _epoch(recipe, files, data, number, trainer.tokenizer)
-    ]
-    mark = hashlib.sha256(
-        repr(
-            [
-                (ids, row.label, row.label_by)
-                for pairs, part in batches
-                for ids, row in zip(pairs, part, strict=True)
-            ]
-        ).encode()
-    ).hexdigest()
+    epochs = [_epoch(part, data, number, trainer) for number, (part, _) in enumerate(read)]
+    labels = _labels(read)
+    seen = repr([(ids, labels[row.key].tolist(), row.label_by) for epoch in epochs for row, ids in epoch])
+    mark = hashlib.sha256(seen.encode()).hexdigest()
     continuing.refuse_other_rows(run, mark)
-    kept = run / CHECKPOINT
-    if kept.is_file():
-        trainer.take_up(kept)
-        log.info("goes on from step %d", trainer.step)
     with record.writing(run):
         run.mkdir(parents=True, exist_ok=True)
         (run / continuing.ROWS).write_text(mark + "\n", encoding="utf-8")
-    left = sum(len(ids) for pairs, _ in batches[trainer.step :] for ids in pairs)
-    began, tokens = time.perf_counter(), 0
-    for pairs, batch in batches[trainer.step :]:
-        done = trainer.step / len(batches)
-        warm = min(1.0, (trainer.step + 1) / max(1, recipe.warmup_steps))
-        loss = trainer.learn(pairs, batch, recipe.learning_rate * warm * max(0.02, 1 - done))
-        tokens += sum(map(len, pairs))
-        if trainer.step % recipe.checkpoint_steps == 0:
-            trainer.keep(kept)
-        if on_step is not None:
-            speed = tokens / (time.perf_counter() - began)
-            on_step(Step(trainer.step, len(batches), loss, speed, (left - tokens) / speed))
+    dev = _dev(dev_rows, trainer)
+    if recipe.distillation is not None:
+        labels = refined(
+            trainer, recipe.distillation, epochs, labels, dev, run / "distillation", on_step=on_step
+        )
+        trainer.reset()
+    trainer.fit(planned(recipe, epochs, labels), run, dev=dev, on_step=on_step)
+    with record.writing(run):
+        record.plot(run)
     trainer.save(adapter)
     return adapter / ENCODER_FILE
 
 
-def save_changes(changes: Tensors, path: Path, weight: float) -> None:
-    """Write what training made of the encoder: matrices in bf16, the rest in fp32, and its weight in the mix."""
-    tensors = {
-        name: (tensor.bfloat16() if tensor.ndim == 2 else tensor.float()).detach().contiguous()
-        for name, tensor in changes.items()
-    }
-    with record.writing(path, resumes=False):
-        record.write_tensors(tensors, path, {"weight": f"{weight:g}"})
+def refined(
+    trainer: EncoderTrainer,
+    settings: DistillationSettings,
+    epochs: Sequence[Epoch],
+    labels: Labels,
+    dev: Dev,
+    run: Path,
+    *,
+    on_step: OnStep | None = None,
+) -> Labels:
+    """The labels with what teachers said of rows that they had not seen (``csrm.training.rounds.refined``).
+
+    Args:
+        trainer: is reset for each teacher.
+        settings: folds, rounds, and how much the teachers' word counts.
+        epochs: what is learnt from; a teacher learns from the first ``settings.epochs``, less its fold.
+        labels: as given.
+        dev: decides between rounds.
+        run: folder of what each round found.
+        on_step: called after each step.
+
+    Raises:
+        InputError: all rows fell into one fold.
+    """
+    first: dict[Pair, tuple[TrainingRow, list[int]]] = {}
+    for epoch in epochs:
+        for row, ids in epoch:
+            first.setdefault(row.key, (row, ids))
+
+    def train(teacher: rounds.Teacher) -> tuple[rounds.Grades, rounds.Grades]:
+        unseen = {key for key, hidden in zip(first, teacher.unseen, strict=True) if hidden}
+        parts = [[one for one in epoch if one[0].key not in unseen] for epoch in epochs[: settings.epochs]]
+        plan = planned(trainer.recipe, parts, dict(zip(first, teacher.targets, strict=True)))
+        trainer.reset()
+        trainer.fit(plan, teacher.folder, dev=dev, on_step=on_step, part=teacher.name)
+        hidden = [first[key] for key in first if key in unseen]
+        found = trainer.grades([ids for _, ids in hidden], [row.label_by for row, _ in hidden])
+        return found, trainer.grades(dev.ids)
+
+    given = np.stack([labels[key] for key in first])
+    found = rounds.refined([row for row, _ in first.values()], given, settings, train, dev.auc, run)
+    return dict(zip(first, found, strict=True))
 
 
-Batch = tuple[list[list[int]], list[TrainingRow]]
+def planned(recipe: EncoderRecipe, epochs: Sequence[Epoch], labels: Labels) -> list[list[Row]]:
+    """The batches of all epochs: rows of like length, in an order of its own, the same whenever it is asked for."""
+    plan: list[list[Row]] = []
+    for number, epoch in enumerate(epochs):
+        chance = random.Random(f"{recipe.seed}/{number}/batches")
+        lengths = np.array([len(ids) for _, ids in epoch])
+        found: list[NDArray[np.intp]] = []
+        for begin in range(0, len(epoch), recipe.batch_rows * NEIGHBOURS):
+            near = np.arange(begin, min(begin + recipe.batch_rows * NEIGHBOURS, len(epoch)))
+            near = near[np.argsort(lengths[near], kind="stable")]
+            found += [near[at : at + recipe.batch_rows] for at in range(0, len(near), recipe.batch_rows)]
+        chance.shuffle(found)
+        for places in found:
+            batch = [epoch[place] for place in places]
+            plan.append([Row(ids, row.label_by, labels[row.key]) for row, ids in batch])
+    return plan
 
 
-def _epoch(
-    recipe: EncoderRecipe,
-    files: Sequence[Sequence[TrainingRow]],
-    data: Sequence[Path],
-    number: int,
-    tokenizer: Tokenizer,
-) -> Iterator[Batch]:
-    """The batches of an epoch, the same whenever they are asked for: rows of like length, in an order of its own."""
-    origin = origins_of([row for part in files for row in part])
-    chosen: list[TrainingRow] = []
-    repeats: dict[tuple[str, str], int] = {}
-    for source, part in zip(recipe.sources, files, strict=True):
-        for place in drawn(part, source.share, recipe.seed + number, origin):
-            chosen.append(part[place])
-            repeats.setdefault(part[place].key, source.repeat)
-    rows = [row for row in deduplicated(chosen) for _ in range(repeats[row.key])]
-    chance = random.Random(f"{recipe.seed}/{number}")
-    chance.shuffle(rows)
+def _epoch(rows: list[TrainingRow], data: Sequence[Path], number: int, trainer: EncoderTrainer) -> Epoch:
+    """The rows of an epoch with their knowledge, in an order that is the same whenever it is asked for."""
+    recipe = trainer.recipe
+    rows = list(rows)
+    random.Random(f"{recipe.seed}/{number}").shuffle(rows)
     notes: list[list[str]] = [[] for _ in rows]
     if recipe.knowledge is not None:
         entries = [under(data, path) for path in recipe.knowledge.entries]
         settings = recipe.knowledge.model_copy(update={"entries": entries})
         notes = knowledge_lines(rows, settings, recipe.seed + number)
-    ids = encode_pairs(
-        tokenizer, [(row.query, told, row.title) for row, told in zip(rows, notes, strict=True)]
-    )
-    lengths = np.array([len(one) for one in ids])
-    found: list[NDArray[np.intp]] = []
-    for begin in range(0, len(rows), recipe.batch_rows * NEIGHBOURS):
-        near = np.arange(begin, min(begin + recipe.batch_rows * NEIGHBOURS, len(rows)))
-        near = near[np.argsort(lengths[near], kind="stable")]
-        found += [near[at : at + recipe.batch_rows] for at in range(0, len(near), recipe.batch_rows)]
-    chance.shuffle(found)
-    for places in found:
-        yield [ids[i] for i in places], [rows[i] for i in places]
+    told = [(row.query, lines, row.title) for row, lines in zip(rows, notes, strict=True)]
+    return list(zip(rows, encode_pairs(trainer.tokenizer, told), strict=True))
 
 
-def _wanted(label: str) -> list[float]:
-    """What a label says; one that names several grades says the mean of them."""
-    said = [GIVEN[grade] for grade in label]
-    return [sum(column) / len(said) for column in zip(*said, strict=True)]
+def _labels(read: Sequence[tuple[list[TrainingRow], Mapping[Pair, tuple[Soft, float]]]]) -> Labels:
+    """What the label of each pair says, with the soft labels that a source brings; of repeated pairs the first."""
+    labels: Labels = {}
+    for rows, soft in read:
+        for row in rows:
+            if row.key not in labels:
+                labels[row.key] = target_of(row.label)
+                if row.key in soft:
+                    grades, weight = soft[row.key]
+                    labels[row.key] = rounds.mixed(labels[row.key][None], grades[None], weight)[0]
+    return labels
 
 
-def _start(name: str, shape: tuple[int, ...], base: Tensors, generator: torch.Generator) -> Tensor:
-    """Where training starts: the second factor from nothing, so that nothing is changed yet."""
-    if name in base:
-        return base[name].clone()
-    if name.endswith(".B"):
-        return torch.zeros(shape)
-    inputs = base["norm.weight"].shape[0] if len(shape) == 1 else shape[-1]
-    found: Tensor = (torch.rand(shape, generator=generator) * 2 - 1) * inputs**-0.5
-    return found
+def _dev(rows: Sequence[LabelledPair], trainer: EncoderTrainer) -> Dev:
+    ids = encode_pairs(trainer.tokenizer, [(row.query, [], row.title) for row in rows])
+    return Dev(ids, partial(relevant_auc, np.array([row.label in "ES" for row in rows])))

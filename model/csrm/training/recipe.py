@@ -143,7 +143,7 @@ class DistillationSettings(_Settings):
     epochs: int | None = Field(
         default=None,
         ge=1,
-        description="Of a teacher in each stage; the stage's own where null. Fewer learn fewer wrong labels by heart.",
+        description="Of a teacher in each stage; the student's where null. Fewer learn fewer wrong labels by heart.",
     )
     weight: float = Field(
         default=0.5, gt=0, le=1, description="Weight of the teachers' grades beside the given label."
@@ -222,6 +222,34 @@ class Recipe(_Settings):
                 )
             seen.add(stage.name)
         return stages
+
+
+class EncoderRecipe(_Settings):
+    """Everything that decides what comes out of the training of a cross-encoder."""
+
+    seed: int = 0
+    rank: int = Field(default=24, ge=1, description="Of the changes of each linear map.")
+    epochs: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup_steps: int = Field(default=60, ge=0)
+    batch_rows: int = Field(default=64, ge=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    checkpoint_steps: int = Field(default=100, ge=1)
+    weight: float = Field(
+        default=0.5,
+        ge=0,
+        lt=1,
+        description="Of the encoder in the log odds of what it and the language model say together.",
+    )
+    sources: list[DataSource] = Field(
+        min_length=1, description="Rows; a share is drawn anew for every epoch."
+    )
+    knowledge: KnowledgeSettings | None = Field(
+        default=None, description="What is told of the queries, as in serving; nothing where null."
+    )
+    distillation: DistillationSettings | None = None
+    dev: list[Path] = Field(min_length=1, description="Clean rows: never trained on.")
 
 
 Kind = TypeVar("Kind", bound=BaseModel)

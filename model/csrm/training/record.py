@@ -1,4 +1,4 @@
-"""What a run leaves to look at: a log line a checkpoint, TensorBoard files, curves as a picture.
+"""What a run shows and leaves to look at: each step, a log line a checkpoint, TensorBoard files, curves as a picture.
 
 Knows numbers and files; knows no model.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from csrm.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One optimiser step, for a display: where the run stands and how fast it goes."""
+
+    stage: str
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+    seconds_left: float
+    """Of this stage alone."""
+    part: str = ""
+    """Which teacher of which round it is; empty of the student."""
 
 
 @contextmanager

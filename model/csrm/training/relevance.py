@@ -5,10 +5,14 @@ Knows tokens and the loss; knows no loop and no files.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from csrm.prompt import GRADES, PromptEncoder
@@ -61,6 +65,21 @@ def padded(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
     ids = torch.tensor([example.ids + [0] * (longest - len(example.ids)) for example in examples])
     last = torch.tensor([len(example.ids) - 1 for example in examples])
     return ids, last, torch.tensor([example.target for example in examples])
+
+
+def relevant_auc(relevant: NDArray[np.bool_], grades: NDArray[np.float32]) -> float:
+    """ROC-AUC of E and S against C and I.
+
+    Args:
+        relevant: which rows are E or S, (n,).
+        grades: probabilities of E, S, C and I, (n, 4).
+
+    Returns:
+        nan where all rows are of one kind.
+    """
+    if relevant.all() or not relevant.any():
+        return math.nan
+    return float(roc_auc_score(relevant, grades[:, :2].sum(axis=1)))
 
 
 def loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -30,13 +30,14 @@ from csrm.training.data import (
     refuse_one_kind,
 )
 from csrm.training.drawing import drawn, read_grades
-from csrm.training.recipe import Recipe, Stage
+from csrm.training.recipe import DataSource, Recipe, Stage
 from csrm.training.shipped import shipped_rows
 from csrm.training.starting import lora_of, start_of
 
 if TYPE_CHECKING:
     from csrm.training.distillation import Lesson
-    from csrm.training.trainer import Progress, Trainer
+    from csrm.training.record import Progress
+    from csrm.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +46,17 @@ Soft = NDArray[np.float32]
 Pair = tuple[str, str]
 
 
-def stage_rows(
-    stage: Stage, data: Sequence[Path], seed: int
+def rows_of(
+    stage: str, sources: Sequence[DataSource], data: Sequence[Path], seed: int
 ) -> tuple[list[TrainingRow], dict[Pair, tuple[Soft, float]]]:
-    """Rows of a stage, drawn and repeated as the recipe says, of repeated pairs the first; and, by pair, the soft
+    """Rows of some sources, drawn and repeated as the recipe says, of repeated pairs the first; and, by pair, the soft
     labels that some of them have, with their weight.
+
+    Args:
+        stage: what they are for, in the log.
+        sources: of the recipe.
+        data: folders that their paths are looked up in.
+        seed: of what is drawn.
 
     Raises:
         InputError: a file is missing or wrong.
@@ -57,9 +64,9 @@ def stage_rows(
     repeats: dict[Pair, int] = {}
     soft: dict[Pair, tuple[Soft, float]] = {}
     rows: list[TrainingRow] = []
-    files = [read_pairs(under(data, source.path), TrainingRow) for source in stage.sources]
+    files = [read_pairs(under(data, source.path), TrainingRow) for source in sources]
     origin = origins_of([row for part in files for row in part])
-    for source, part in zip(stage.sources, files, strict=True):
+    for source, part in zip(sources, files, strict=True):
         grades = None if source.grades is None else read_grades(under(data, source.grades), len(part))
         for place in drawn(part, source.share, seed, origin):
             row = part[place]
@@ -73,7 +80,7 @@ def stage_rows(
     contrary = sum(not set(row.label) & set(first[row.key]) for row in rows)
     log.info(
         "stage %s: %d rows, %d unique; of the %d repeated ones %d contradict the first, which stays",
-        *(stage.name, len(rows), len(unique), len(rows) - len(unique), contrary),
+        *(stage, len(rows), len(unique), len(rows) - len(unique), contrary),
     )
     return [row for row in unique for _ in range(repeats[row.key])], soft
 
@@ -108,14 +115,13 @@ def train(
     recipe = recipe.from_the_root()  # the folder of the run may be taken up from elsewhere
     continuing.refuse_other_recipe(run, recipe)
     dev = [row for path in recipe.dev for row in read_pairs(under(data, path))]
-    read = [stage_rows(stage, data, recipe.seed) for stage in recipe.stages]
-    rows_of = [rows for rows, _ in read]
-    for rows in rows_of:
+    read = [rows_of(stage.name, stage.sources, data, recipe.seed) for stage in recipe.stages]
+    for rows, _ in read:
         refuse_leaks(rows, dev)
     refuse_one_kind("dev", dev)
-    refuse_one_kind("stages", [row for rows in rows_of for row in rows])
+    refuse_one_kind("stages", [row for rows, _ in read for row in rows])
     start = start_of(recipe, data)
-    trainer = Trainer(recipe, annotators=[row.label_by for rows in rows_of for row in rows], start=start)
+    trainer = Trainer(recipe, annotators=[row.label_by for rows, _ in read for row in rows], start=start)
     lessons = [
         _lesson(stage, rows, soft, data, recipe.seed, trainer)
         for stage, (rows, soft) in zip(recipe.stages, read, strict=True)
@@ -168,7 +174,6 @@ def fit_exit(
         from csrm.evaluation.grading import bundle_knowledge
         from csrm.training import exiting, record, relevance
         from csrm.training.asked import manifest_for
-        from csrm.training.recipe import DataSource
         from csrm.training.trainer import Trainer
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "train") from error

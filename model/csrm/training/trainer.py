@@ -31,7 +31,6 @@ from peft import (
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -45,7 +44,7 @@ from csrm.training.asked import write_asked
 from csrm.training.forward import forward_of
 from csrm.training.heads import Annotators, ExitHead
 from csrm.training.recipe import HardwareSettings, Recipe, Stage
-from csrm.training.record import Record, writing
+from csrm.training.record import Progress, Record, writing
 from csrm.training.starting import WEIGHTS
 
 log = logging.getLogger(__name__)
@@ -56,21 +55,6 @@ ANNOTATOR_RATE = 30.0
 
 LOOK_STEPS = 20
 """Steps between two looks at the loss on a GPU."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One optimiser step, for a display: where the run stands and how fast it goes."""
-
-    stage: str
-    step: int
-    steps: int
-    loss: float
-    tokens_per_second: float
-    seconds_left: float
-    """Of this stage alone."""
-    part: str = ""
-    """Which teacher of which round it is; empty of the student."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +75,7 @@ class Dev:
 
     def auc(self, grades: NDArray[np.float32]) -> float:
         """ROC-AUC of E and S against C and I of grade probabilities (n, 4); nan where all are of one kind."""
-        if self.relevant.all() or not self.relevant.any():
-            return math.nan
-        return float(roc_auc_score(self.relevant, grades[:, :2].sum(axis=1)))
+        return relevance.relevant_auc(self.relevant, grades)
 
 
 class Trainer:

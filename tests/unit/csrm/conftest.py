@@ -24,7 +24,7 @@ from csrm.encoder import cross_encoder
 from csrm.knowledge import Embedder, load_embedder
 from csrm.scoring import remembered
 from csrm.training import encoding
-from csrm.training.encoding import save_changes
+from csrm.training.encoder_trainer import save_changes
 from tests.unit.csrm.encoder.tiny import drawn_changes, tiny_e5
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}

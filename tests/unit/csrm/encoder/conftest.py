@@ -8,7 +8,7 @@ import pytest
 from torch import Tensor
 
 from csrm.encoder.e5 import E5File, installed
-from csrm.training.encoding import save_changes
+from csrm.training.encoder_trainer import save_changes
 from tests.unit.csrm.encoder.tiny import drawn_changes
 
 

@@ -19,8 +19,9 @@ from csrm.training import relevance
 from csrm.training.data import LabelledPair, read_pairs
 from csrm.training.heads import ExitHead
 from csrm.training.recipe import Recipe
+from csrm.training.record import Progress
 from csrm.training.run import train
-from csrm.training.trainer import Progress, Trainer
+from csrm.training.trainer import Trainer
 
 Settings = dict[str, Any]
 

@@ -14,11 +14,13 @@ from safetensors.torch import load_file
 
 from csrm.errors import InputError
 from csrm.training.data import TrainingRow
-from csrm.training.distillation import Lesson, folds_of, mixed, refined
+from csrm.training.distillation import Lesson, refined
 from csrm.training.recipe import DistillationSettings, Recipe, Stage
+from csrm.training.record import Progress
 from csrm.training.relevance import Example
+from csrm.training.rounds import folds_of, mixed
 from csrm.training.run import train
-from csrm.training.trainer import Dev, Progress, Trainer
+from csrm.training.trainer import Dev, Trainer
 
 GRADE_OF = {"red case": "E", "blue case": "S", "case glue": "C", "garden gnome": "I"}
 

@@ -15,8 +15,8 @@ from csrm.errors import InputError
 from csrm.training.data import TrainingRow, normalise
 from csrm.training.drawing import drawn, read_grades
 from csrm.training.recipe import DataSource, Recipe, Stage
-from csrm.training.run import stage_rows, train
-from csrm.training.trainer import Progress
+from csrm.training.record import Progress
+from csrm.training.run import rows_of, train
 
 Settings = dict[str, Any]
 
@@ -49,7 +49,7 @@ def test_translations_are_drawn_alike_in_every_file(tmp_path: Path) -> None:
     stage = Stage.model_validate(
         {"name": "only", "sources": [{"path": name, "share": 0.3} for name in ("en", "ko")]}
     )
-    found, _ = stage_rows(stage, [tmp_path], 3)
+    found, _ = rows_of(stage.name, stage.sources, [tmp_path], 3)
     en, ko = ({row.query[3:] for row in found if row.locale == locale} for locale in ("en", "ko"))
     assert en == ko and len(en) == 15
 
@@ -109,7 +109,7 @@ def test_a_killed_run_with_soft_labels_ends_the_same_and_other_labels_are_refuse
     source = {"path": "train.jsonl", "share": 0.5, "grades": "g.npz", "weight": 0.75}
     settings["stages"][0]["sources"] = [source]
     recipe = Recipe.model_validate(settings)
-    found, soft = stage_rows(recipe.stages[0], [tmp_path], recipe.seed)
+    found, soft = rows_of(recipe.stages[0].name, recipe.stages[0].sources, [tmp_path], recipe.seed)
     assert len(found) == 16 and soft.keys() == {row.key for row in found}
 
     def kill(progress: Progress) -> None:

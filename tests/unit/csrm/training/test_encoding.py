@@ -15,7 +15,10 @@ from safetensors.torch import load_file
 from csrm.encoder.bert import LINEAR
 from csrm.encoder.cross_encoder import CrossEncoder, weight_of
 from csrm.errors import InputError, TrainingError
-from csrm.training.encoding import CHECKPOINT, EncoderRecipe, Step, fit_encoder
+from csrm.training.encoder_trainer import CHECKPOINT
+from csrm.training.encoding import fit_encoder
+from csrm.training.recipe import EncoderRecipe
+from csrm.training.record import Progress
 
 TOPICS = (
     ("desk lamp", "Desk lamp, black", "Phone case, black"),
@@ -67,7 +70,7 @@ def fit(data: Path, settings: EncoderRecipe, run: str = "run", **options: object
 
 
 def test_it_learns(data: Path) -> None:
-    steps: list[Step] = []
+    steps: list[Progress] = []
     file = fit(data, recipe(epochs=20, learning_rate=1e-2, weight=0.25), on_step=steps.append)
     assert file == data.parent / "adapter" / "encoder.safetensors"
     assert weight_of(file) == 0.25
@@ -81,6 +84,10 @@ def test_it_learns(data: Path) -> None:
     right = np.array([row["label"] == "E" for row in ROWS])
     assert relevant[right].min() > relevant[~right].max()
     assert load_file(file)[f"layer.0.{LINEAR[0]}.A"].dtype == torch.bfloat16
+    log = [json.loads(line) for line in (data.parent / "run/log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == list(range(2, 61, 2))
+    assert all({"loss", "tokens_per_s", "dev_auc_es"} <= line.keys() for line in log)
+    assert (data.parent / "run/curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 class Killed(Exception):
@@ -88,14 +95,14 @@ class Killed(Exception):
 
 
 def test_a_killed_training_goes_on_to_the_same_end(data: Path) -> None:
-    def kill(at: Step) -> None:
+    def kill(at: Progress) -> None:
         if at.step == 5:  # after the checkpoint of step 4
             raise Killed
 
     expected = fit(data, recipe(), "whole").read_bytes()
     with pytest.raises(Killed):
         fit(data, recipe(), on_step=kill)
-    steps: list[Step] = []
+    steps: list[Progress] = []
     assert fit(data, recipe(), on_step=steps.append).read_bytes() == expected
     assert steps[0].step == 5
 
@@ -106,6 +113,56 @@ def test_notes_are_trained_with(data: Path) -> None:
     notes = {"entries": ["entries.jsonl"], "from_rows": False, "dropout": 0, "wrong": 0}
     plain = fit(data, recipe(), "plain").read_bytes()
     assert fit(data, recipe(knowledge=notes), "told").read_bytes() != plain
+
+
+ROUNDS = {"folds": 2, "rounds": 1}
+
+
+def test_labels_are_refined_by_teachers_and_a_killed_round_goes_on(data: Path) -> None:
+    plain = fit(data, recipe(), "plain").read_bytes()
+    parts: list[str] = []
+    expected = fit(data, recipe(distillation=ROUNDS), "whole", on_step=lambda at: parts.append(at.part))
+    expected_bytes = expected.read_bytes()
+    assert expected_bytes != plain
+    names = ["round 1, teacher 1", "round 1, teacher 2"]
+    assert list(dict.fromkeys(parts)) == [*names, ""]
+    told = json.loads((data.parent / "whole/distillation/round-1/labels.json").read_text())
+    assert told["labelled"] == 8  # of the other four nobody said which of two grades they are
+
+    def kill(at: Progress) -> None:
+        if at.part == names[1] and at.step == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(data, recipe(distillation=ROUNDS), on_step=kill)
+    again: list[str] = []
+    file = fit(data, recipe(distillation=ROUNDS), on_step=lambda at: again.append(at.part))
+    assert file.read_bytes() == expected_bytes
+    assert names[0] not in again
+
+
+def test_teachers_never_see_their_fold(data: Path) -> None:
+    """A row whose label says the contrary of all others of its kind: who has not seen it grades it as the others."""
+    others = [
+        {**row, "query": f"{row['query']} {i}"} for i in range(6) for row in ROWS if len(row["label"]) == 1
+    ]
+    wrong = [{**ROWS[0], "label": "I"}]
+    write(data, "rows.jsonl", [*others, *wrong])
+    fit(data, recipe(epochs=15, learning_rate=1e-2, distillation=ROUNDS))
+    told = json.loads((data.parent / "run/distillation/round-1/labels.json").read_text())
+    assert [(one["query"], one["title"], one["given"]) for one in told["examples"]] == [
+        ("desk lamp", "Desk lamp, black", "I")
+    ]
+    assert told["examples"][0]["teachers"]["E"] > 0.5
+
+
+def test_soft_labels_of_a_source_are_mixed_in(data: Path) -> None:
+    np.savez(data / "grades.npz", grades=np.full((len(ROWS), 4), 0.25, dtype=np.float32))
+    plain = fit(data, recipe(), "plain").read_bytes()
+    assert (
+        fit(data, recipe(sources=[{"path": "rows.jsonl", "grades": "grades.npz"}]), "soft").read_bytes()
+        != plain
+    )
 
 
 def test_a_run_of_another_recipe_is_not_gone_on_with(data: Path) -> None:

@@ -8,8 +8,7 @@ import pytest
 
 from csrm.errors import InputError
 from csrm.training.data import TrainingRow, read_pairs
-from csrm.training.encoding import EncoderRecipe
-from csrm.training.recipe import load_recipe
+from csrm.training.recipe import EncoderRecipe, load_recipe
 from csrm.training.run import under
 from csrm.training.starting import start_of
 

@@ -17,8 +17,8 @@ from csrm.model import RelevanceModel
 from csrm.training.bundling import calibrated_bundle
 from csrm.training.data import LabelledPair, deduplicated, read_pairs, refuse_leaks
 from csrm.training.recipe import load_recipe
+from csrm.training.record import Progress
 from csrm.training.run import train
-from csrm.training.trainer import Progress
 
 GRADE_OF = {"red case": "E", "blue case": "S", "case glue": "C", "garden gnome": "I"}
 

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from csrm.errors import InputError
 from csrm.training.recipe import Recipe
+from csrm.training.record import Progress
 from csrm.training.run import train
-from csrm.training.trainer import Progress, Trainer
+from csrm.training.trainer import Trainer
 
 Settings = dict[str, Any]
 

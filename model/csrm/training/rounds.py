@@ -1,0 +1,191 @@
+"""Multi-round self-distillation against label errors: each row graded anew by teachers that never saw its query.
+
+Round after round (CSRM-LLM, arXiv 2509.01566): K teachers, each trained on all folds but one, grade the fold they
+did not see; those grades are mixed with the given labels, and the next round's teachers learn from the mix. Folds
+are cut by query, a rewritten query together with the one it comes from. A clean dev set says when to stop: teachers
+that do no better on it than the round's before were taught by labels no better than those before. Knows folds, rounds
+and labels; knows no model, and is handed what trains one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csrm.errors import InputError
+from csrm.prompt import GRADES
+from csrm.training import parallel, record
+from csrm.training.data import TrainingRow, origins_of
+from csrm.training.recipe import DistillationSettings
+
+log = logging.getLogger(__name__)
+
+_EXAMPLES = 20
+_DONE = "grades.npz"
+
+Grades = NDArray[np.float32]
+"""Probabilities of E, S, C and I, (n, 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """One that is to be trained on all rows but some.
+
+    Attributes:
+        targets: what the round takes the labels to be, (n, 4) of all rows.
+        unseen: which rows it may not be taught, (n,).
+        folder: of its own.
+        name: for a display.
+    """
+
+    targets: Grades
+    unseen: NDArray[np.bool_]
+    folder: Path
+    name: str
+
+
+def refined(
+    rows: Sequence[TrainingRow],
+    given: Grades,
+    settings: DistillationSettings,
+    train: Callable[[Teacher], tuple[Grades, Grades]],
+    auc: Callable[[Grades], float],
+    run: Path,
+    *,
+    worker: tuple[int, int] = (0, 1),
+) -> Grades:
+    """The labels that taught best.
+
+    A round's teachers learn from the labels of the round before, the first round's from the given ones, so their figure
+    on dev judges those. Where a round's teachers do no better than the round's before, the labels that taught them are
+    given up for those that taught the others: after round 2 for the given ones. The last round's labels have taught
+    nobody and are taken on trust; with one round nothing is compared.
+
+    Args:
+        rows: all rows.
+        given: their labels (n, 4): a distribution, or a 1 for each grade that a row may have.
+        settings: folds, rounds, and how much the teachers' word counts.
+        train: trains a teacher, and tells its grades of the unseen rows, as their annotators would give them, and of
+            the dev rows.
+        auc: how good the mean of the teachers' grades of the dev rows is: decides between rounds.
+        run: folder for what each round found; finished teachers in it are not trained again.
+        worker: which of how many processes on the same folder this is: each trains its share of a round's teachers
+            and waits for the others'.
+
+    Raises:
+        InputError: all rows fell into one fold, so that its teacher would learn from nothing.
+    """
+    folds = folds_of(rows, settings.folds)
+    if len(set(folds.tolist())) < 2:
+        raise InputError(
+            f"distillation.folds: all {len(folds)} rows fell into one of {settings.folds} folds, which are cut by "
+            "query: nothing is left for its teacher. Take rows of more queries, or another number of folds."
+        )
+    before = current = given
+    reached: float | None = None
+    for number in range(1, settings.rounds + 1):
+        folder = run / f"round-{number}"
+        teachers = [
+            Teacher(
+                current,
+                folds == fold,
+                folder / f"teacher-{fold + 1}",
+                f"round {number}, teacher {fold + 1}",
+            )
+            for fold in range(settings.folds)
+        ]
+        for place, teacher in enumerate(teachers):
+            if place % worker[1] == worker[0] and not (teacher.folder / _DONE).is_file():
+                _keep(teacher, *train(teacher))
+        found, of_dev = np.empty_like(given), []
+        for teacher in teachers:
+            while not (teacher.folder / _DONE).is_file():
+                time.sleep(0.5)
+            with np.load(teacher.folder / _DONE) as grades:
+                found[teacher.unseen] = grades["unseen"]
+                of_dev.append(grades["dev"])
+        value = auc(np.mean(of_dev, axis=0))
+        targets = mixed(given, found, settings.weight)
+        if parallel.number() == 0:
+            with record.writing(folder):
+                _report(rows, given, found, value, folder)
+        log.info("round %d: the teachers' mean has a dev ROC-AUC of %.4f", number, value)
+        if reached is not None and value <= reached:
+            labels = f"those of round {number - 2}" if number > 2 else "the given ones"
+            log.info("the labels of round %d taught no better: %s stay", number - 1, labels)
+            return before
+        reached = value
+        before, current = current, targets
+    return current
+
+
+def mixed(given: Grades, found: Grades, weight: float) -> Grades:
+    """Targets (n, 4): the given labels and the teachers' grades, weighed.
+
+    A row that may have several grades takes the teachers' word among them; one without a label takes it whole.
+    """
+    several = given.sum(axis=1, keepdims=True) > 1.5
+    allowed = given * found
+    allowed /= np.maximum(allowed.sum(axis=1, keepdims=True), 1e-9)
+    return np.where(several, allowed, (1 - weight) * given + weight * found).astype(np.float32)
+
+
+def folds_of(rows: Sequence[TrainingRow], folds: int) -> NDArray[np.int64]:
+    """Fold of each row, the same for every row of a query and of the query it was rewritten from."""
+    origin = origins_of(rows)
+    groups = [origin(row.query) for row in rows]
+    return np.array([int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) % folds for group in groups])
+
+
+def _keep(teacher: Teacher, unseen: Grades, dev: Grades) -> None:
+    """Write what a teacher says; with that its checkpoints have served."""
+    if parallel.number() == 0:
+        with record.writing(teacher.folder):
+            teacher.folder.mkdir(parents=True, exist_ok=True)
+            partial = teacher.folder / "part.npz"
+            np.savez(partial, unseen=unseen, dev=dev)
+            partial.replace(teacher.folder / _DONE)
+        for checkpoint in teacher.folder.glob("*.pt"):
+            checkpoint.unlink()
+    parallel.wait()
+
+
+def _report(
+    rows: Sequence[TrainingRow],
+    given: Grades,
+    found: Grades,
+    auc: float,
+    folder: Path,
+) -> None:
+    """Where the teachers' likeliest grade is not the given one: how often, which for which, the surest examples."""
+    single = given.sum(axis=1) < 1.5
+    before, after = given.argmax(axis=1), found.argmax(axis=1)
+    other = np.flatnonzero(single & (before != after)).tolist()
+    kinds = Counter(f"{rows[i].label_by} {GRADES[before[i]]} -> {GRADES[after[i]]}" for i in other)
+    surest = sorted(other, key=lambda i: -float(found[i].max()))[:_EXAMPLES]
+    content = {
+        "dev_auc_es": round(auc, 4),
+        "labelled": int(single.sum()),
+        "graded_otherwise": len(other),
+        "graded_otherwise_share": round(len(other) / max(1, int(single.sum())), 4),
+        "kinds": dict(kinds.most_common()),
+        "examples": [
+            {
+                "query": rows[i].query,
+                "title": rows[i].title,
+                "given": rows[i].label,
+                "teachers": {g: round(float(p), 3) for g, p in zip(GRADES, found[i], strict=True)},
+            }
+            for i in surest
+        ],
+    }
+    (folder / "labels.json").write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")
