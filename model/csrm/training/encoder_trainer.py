@@ -53,6 +53,12 @@ RATES = {"factor": 1.0, "rest": 0.3, "head": 1.0, "annotators": 5.0}
 GRADED_TOKENS = 4096
 """Most tokens of a batch that is only graded."""
 
+TOLD_APART = 8
+"""Rows of a batch that cannot all be alike."""
+COLLAPSED = 1e-3
+"""Spread of a batch's log odds below which its rows are no longer told apart. After too large steps attention makes
+all tokens alike, layer by layer, and no gradient leads back."""
+
 CHECKPOINT = "encoder.pt"
 
 
@@ -144,7 +150,7 @@ class EncoderTrainer:
 
         Raises:
             InputError: the checkpoint is broken, or of another recipe.
-            TrainingError: the loss is not a number, or the folder cannot be written to.
+            TrainingError: the loss is not a number, all rows get the same grades, or the folder cannot be written to.
         """
         kept = run / CHECKPOINT
         if kept.is_file():
@@ -198,7 +204,7 @@ class EncoderTrainer:
         """One optimiser step; gives its loss.
 
         Raises:
-            TrainingError: the loss is not a number.
+            TrainingError: the loss is not a number, or all rows get the same grades.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = rate * RATES[group["name"]]
@@ -211,6 +217,11 @@ class EncoderTrainer:
         loss = (weights * (relevant - (wanted * said).sum(-1))).mean()
         if not torch.isfinite(loss):
             raise TrainingError(f"The loss of step {self.step + 1} is not a number: lower learning_rate.")
+        if len(batch) >= TOLD_APART and self.step >= self.recipe.warmup_steps and odds.std() < COLLAPSED:
+            raise TrainingError(
+                f"At step {self.step + 1} all rows get the same grades, and nothing is learnt any more: lower "
+                "learning_rate."
+            )
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         tensors = [tensor for group in self._groups.values() for tensor in group]

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from csrm.encoder.bert import LINEAR
-from csrm.encoder.cross_encoder import CrossEncoder, weight_of
+from csrm.encoder.cross_encoder import CrossEncoder, encode_pairs, weight_of
+from csrm.encoder.e5 import installed
 from csrm.errors import InputError, TrainingError
-from csrm.training.encoder_trainer import CHECKPOINT
+from csrm.training.encoder_trainer import CHECKPOINT, EncoderTrainer, Row, target_of
 from csrm.training.encoding import fit_encoder
 from csrm.training.recipe import EncoderRecipe
 from csrm.training.record import Progress
@@ -198,6 +199,21 @@ def test_a_loss_that_is_no_number_ends_it_and_leaves_what_there_was(data: Path) 
     with pytest.raises(TrainingError, match="not a number"):
         fit(data, recipe(learning_rate=1e30), "wild")
     assert (data.parent / "adapter" / "encoder.safetensors").read_bytes() == before
+
+
+def test_a_batch_whose_rows_all_get_the_same_grades_ends_it(data: Path) -> None:
+    settings = recipe(warmup_steps=0, checkpoint_steps=1)
+    trainer = EncoderTrainer(installed(), settings)
+    alike = [
+        Row(ids, "human", target_of(label))
+        for ids, label in zip(
+            encode_pairs(trainer.tokenizer, [("lamp", [], "a b c")] * 8), "EISCEISC", strict=True
+        )
+    ]
+    run = data.parent / "run"
+    with pytest.raises(TrainingError, match="step 1 all rows get the same grades"):
+        trainer.fit([alike], run)
+    assert not (run / CHECKPOINT).exists()
 
 
 def test_an_adapter_that_is_not_there_is_named_before_anything_is_trained(data: Path) -> None:
