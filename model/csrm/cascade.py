@@ -21,6 +21,12 @@ EVERYTHING = 100.0
 
 _STEPS = 26
 
+SHIFTS = (-2.0, -1.0, 1.0)
+"""Logits by which a profile or a search may ask for another threshold: what a rule keeps to, it keeps to there too."""
+
+MORE_LOST = 0.05
+"""How many more relevant products than by all layers may be lost at such a threshold, for each that is lost there."""
+
 
 class ExitRule(BaseModel):
     """A product goes on through all layers when its early irrelevance lies near the threshold, or when it is a
@@ -72,7 +78,8 @@ def fit_rule(
 
     Against irrelevance by all layers alone, the mixed one loses at most ``max_auc_loss`` of the ROC-AUC of relevant
     against irrelevant and at most ``max_removed_loss`` of the share of irrelevant products removed, and removes no
-    more relevant products, so that the promise of the threshold holds. The page's contenders are not counted: rows
+    more relevant products, so that the promise of the threshold holds; and so, but for ``MORE_LOST``, at thresholds
+    moved by ``SHIFTS``, for the band moves with the one that is asked for. The page's contenders are not counted: rows
     hold a few products a query, where a window holds a hundred; with them, more go on and nothing gets worse.
 
     Args:
@@ -92,26 +99,32 @@ def fit_rule(
             "The cascade needs relevant (E, S) and irrelevant (C, I) rows: all rows are of one kind."
         )
     distance = logit(early) - logit(thresholds)
+    asked = [thresholds, *(1 / (1 + np.exp(-(logit(thresholds) + shift))) for shift in SHIFTS)]
 
-    def figures(irrelevance: Floats) -> tuple[float, float, int]:
-        removed = irrelevance > thresholds
+    def figures(irrelevance: Floats, limits: Floats) -> tuple[float, float, int]:
+        removed = irrelevance > limits
         return (
             roc_auc(irrelevance, is_defect),
             float(removed[is_defect].mean()),
             int(removed[~is_defect].sum()),
         )
 
-    auc, removed, lost = figures(full)
+    whole = [figures(full, limits) for limits in asked]
+
+    def holds(rule: ExitRule) -> bool:
+        for limits, (auc, removed, lost) in zip(asked, whole, strict=True):
+            got = figures(np.where(rule.near(early, limits), full, early), limits)
+            most = lost if limits is thresholds else (1 + MORE_LOST) * lost
+            if got[0] < auc - max_auc_loss or got[1] < removed - max_removed_loss or got[2] > most:
+                return False
+        return True
+
     rules = [
         ExitRule(below=below, above=above, page=page)
         for below, above in product(_margins(-distance), _margins(distance))
     ]
-    chosen = [rule.near(early, thresholds) for rule in rules]
-    for place in sorted(range(len(rules)), key=lambda place: int(chosen[place].sum())):
-        mixed = figures(np.where(chosen[place], full, early))
-        if mixed[0] >= auc - max_auc_loss and mixed[1] >= removed - max_removed_loss and mixed[2] <= lost:
-            return rules[place]
-    return ExitRule(page=page)
+    rules.sort(key=lambda rule: int(rule.near(early, thresholds).sum()))
+    return next((rule for rule in rules if holds(rule)), ExitRule(page=page))
 
 
 def _margins(distance: Floats) -> list[float]:
