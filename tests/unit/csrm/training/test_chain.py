@@ -48,8 +48,8 @@ def test_a_recipe_becomes_a_measured_bundle(
     encoder.write_text(yaml.safe_dump(rows | {"rank": 4, "weight": 0.3}))
     run = tmp_path / "run-encoder"
     said = csrm("fit-encoder", encoder, mean, "--data", tmp_path, "--run", run)
-    assert "step 40 of 40, loss" in said
     assert str(mean / "encoder.safetensors") in said
+    assert json.loads((run / "log.jsonl").read_text().splitlines()[-1])["step"] == 40
 
     bundle = tmp_path / "bundle"
     csrm("calibrate", clean, "--adapter", mean, "--out", bundle)
