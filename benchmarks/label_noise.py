@@ -34,7 +34,15 @@ from csrm_cli.training_progress import log_step
 
 SOURCES = tuple(f"llm_judged/{locale}.jsonl.gz" for locale in ("en", "es", "ja", "ko", "zh-TW"))
 DISTILLATION = DistillationSettings(folds=2, rounds=1)
-RECIPE = EncoderRecipe.model_validate({"epochs": 2, "sources": [{"path": "as named"}], "dev": ["as named"]})
+RECIPE = EncoderRecipe.model_validate(
+    {
+        "epochs": 2,
+        "batch_rows": 16,  # some thousand rows are few steps of 64
+        "warmup_steps": 40,
+        "sources": [{"path": "as named"}],
+        "dev": ["as named"],
+    }
+)
 NOBODY = Dev([], lambda grades: 0.0)
 """With one round there is nothing to choose by."""
 
@@ -48,7 +56,7 @@ def parts(data: Path, rows: int, tests: int) -> tuple[list[TrainingRow], list[Tr
         if len(row.label) == 1
     ]
     random.Random(RECIPE.seed).shuffle(read)
-    second = rounds.folds_of(read, 2) == 1
+    second = rounds.folds_of(read, 3) == 2  # by thirds: halves would be the distillation's own folds
     found = []
     for part, wanted in ((~second, rows), (second, tests)):
         of = [row for row, mine in zip(read, part, strict=True) if mine]
@@ -151,8 +159,8 @@ def main() -> None:
             refine,
             arguments.out / f"{share:.0%}-{'distilled' if refine else 'plain'}",
         )
-        for share in arguments.noise
         for refine in (False, True)
+        for share in sorted(arguments.noise, reverse=True)
     }
     publish(figures(arguments.noise, test, found), arguments.json)
 
