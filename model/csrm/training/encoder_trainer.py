@@ -239,9 +239,7 @@ class EncoderTrainer:
             "step": self.step,
             "recipe": self.recipe.model_dump_json(),
         }
-        partial = path.with_suffix(".part")
-        torch.save(state, partial)
-        partial.replace(path)
+        record.write_state(state, path)
 
     def _take_up(self, path: Path) -> None:
         """Go on from what ``_keep`` wrote."""

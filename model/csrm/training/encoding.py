@@ -19,12 +19,11 @@ from csrm.encoder.cross_encoder import encode_pairs
 from csrm.encoder.e5 import installed
 from csrm.errors import InputError
 from csrm.training import continuing, record, rounds
-from csrm.training.augmentation import knowledge_lines
 from csrm.training.data import LabelledPair, TrainingRow, read_pairs, refuse_leaks, refuse_one_kind
 from csrm.training.encoder_trainer import STAGE, Dev, EncoderTrainer, Row, target_of
 from csrm.training.recipe import DistillationSettings, EncoderRecipe
 from csrm.training.relevance import relevant_auc
-from csrm.training.run import Pair, Soft, rows_of, under
+from csrm.training.run import Pair, Soft, rows_of, told, under
 
 NEIGHBOURS = 40
 """Batches within which rows of like length come together."""
@@ -158,13 +157,9 @@ def _epoch(rows: list[TrainingRow], data: Sequence[Path], number: int, trainer: 
     recipe = trainer.recipe
     rows = list(rows)
     random.Random(f"{recipe.seed}/{number}").shuffle(rows)
-    notes: list[list[str]] = [[] for _ in rows]
-    if recipe.knowledge is not None:
-        entries = [under(data, path) for path in recipe.knowledge.entries]
-        settings = recipe.knowledge.model_copy(update={"entries": entries})
-        notes = knowledge_lines(rows, settings, recipe.seed + number)
-    told = [(row.query, lines, row.title) for row, lines in zip(rows, notes, strict=True)]
-    return list(zip(rows, encode_pairs(trainer.tokenizer, told), strict=True))
+    notes = told(rows, recipe.knowledge, data, recipe.seed + number)
+    pairs = [(row.query, lines, row.title) for row, lines in zip(rows, notes, strict=True)]
+    return list(zip(rows, encode_pairs(trainer.tokenizer, pairs), strict=True))
 
 
 def _labels(read: Sequence[tuple[list[TrainingRow], Mapping[Pair, tuple[Soft, float]]]]) -> Labels:

@@ -5,6 +5,7 @@ Knows numbers and files; knows no model.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -60,6 +62,18 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
     partial = path.with_name(f"{path.name}.part")
     try:
         save_file(dict(tensors), partial, metadata=dict(metadata))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_state(state: Mapping[str, Any], path: Path) -> None:
+    """Write where a training stands, wholly or not at all: what stood there stays until then."""
+    content = io.BytesIO()  # torch says of a full disk only that something is wrong inside it
+    torch.save(dict(state), content)
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        partial.write_bytes(content.getbuffer())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

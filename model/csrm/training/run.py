@@ -30,7 +30,7 @@ from csrm.training.data import (
     refuse_one_kind,
 )
 from csrm.training.drawing import drawn, read_grades
-from csrm.training.recipe import DataSource, Recipe, Stage
+from csrm.training.recipe import DataSource, KnowledgeSettings, Recipe, Stage
 from csrm.training.shipped import shipped_rows
 from csrm.training.starting import lora_of, start_of
 
@@ -221,14 +221,7 @@ def _lesson(
     from csrm.training import distillation, relevance, translation
 
     log.info("stage %s: labels %s", stage.name, dict(Counter(f"{r.locale}/{r.label}" for r in rows)))
-    lines: list[list[str]] = [[] for _ in rows]
-    if stage.knowledge is not None:
-        from csrm.training.augmentation import knowledge_lines
-
-        settings = stage.knowledge.model_copy(
-            update={"entries": [under(data, path) for path in stage.knowledge.entries]}
-        )
-        lines = knowledge_lines(rows, settings, seed)
+    lines = told(rows, stage.knowledge, data, seed)
     parallel: list[translation.Line] = []
     if stage.translation is not None:
         for path in stage.translation.sources:
@@ -244,6 +237,19 @@ def _lesson(
         examples,
         translation.encode(parallel, trainer.tokenizer),
     )
+
+
+def told(
+    rows: Sequence[TrainingRow], knowledge: KnowledgeSettings | None, data: Sequence[Path], seed: int
+) -> list[list[str]]:
+    """Lines of knowledge for each row (``csrm.training.augmentation``), its entries looked up in the data folders; none
+    where nothing is to be told."""
+    if knowledge is None:
+        return [[] for _ in rows]
+    from csrm.training.augmentation import knowledge_lines
+
+    entries = [under(data, path) for path in knowledge.entries]
+    return knowledge_lines(rows, knowledge.model_copy(update={"entries": entries}), seed)
 
 
 def under(data: Sequence[Path], path: Path) -> Path:

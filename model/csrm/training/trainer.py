@@ -5,7 +5,6 @@ Knows the loop and its checkpoints; knows no task but the loss it is handed, and
 
 from __future__ import annotations
 
-import io
 import itertools
 import logging
 import math
@@ -44,7 +43,7 @@ from csrm.training.asked import write_asked
 from csrm.training.forward import forward_of
 from csrm.training.heads import Annotators, ExitHead
 from csrm.training.recipe import HardwareSettings, Recipe, Stage
-from csrm.training.record import Progress, Record, writing
+from csrm.training.record import Progress, Record, write_state, writing
 from csrm.training.starting import WEIGHTS
 
 log = logging.getLogger(__name__)
@@ -413,14 +412,7 @@ class Trainer:
             "parameters": [p.detach().cpu() for p in self.parameters],
             "optimiser": optimiser.state_dict(),
         }
-        content = io.BytesIO()  # torch says of a full disk only that something is wrong inside it
-        torch.save(state, content)
-        partial = run / "checkpoint.part"
-        try:
-            partial.write_bytes(content.getbuffer())
-            partial.replace(_checkpoint_file(stage, run))
-        finally:
-            partial.unlink(missing_ok=True)
+        write_state(state, _checkpoint_file(stage, run))
 
     def _resume(self, stage: Stage, optimiser: torch.optim.Optimizer, run: Path) -> int:
         """Take up a checkpoint of the stage, if there is one; says how many steps it has."""
