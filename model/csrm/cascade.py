@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from csrm.calibration import Floats, logit
+from csrm.calibration import Calibration, Floats, logit
 from csrm.errors import InputError, MissingExtraError
 
 Mask = NDArray[np.bool_]
@@ -99,7 +99,7 @@ def fit_rule(
             "The cascade needs relevant (E, S) and irrelevant (C, I) rows: all rows are of one kind."
         )
     distance = logit(early) - logit(thresholds)
-    asked = [thresholds, *(1 / (1 + np.exp(-(logit(thresholds) + shift))) for shift in SHIFTS)]
+    asked = [thresholds, *(Calibration(offset=shift).apply(thresholds) for shift in SHIFTS)]
 
     def figures(irrelevance: Floats, limits: Floats) -> tuple[float, float, int]:
         removed = irrelevance > limits
