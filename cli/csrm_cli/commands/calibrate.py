@@ -22,6 +22,14 @@ def calibrate(
         typer.Option(help="Name of the new bundle; else that of the adapter's recipe, or the bundle's."),
     ] = None,
     version: Annotated[int | None, typer.Option(help="Version of the new bundle, likewise.", min=1)] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of what judges early in the last word's log odds; else as it was trained.",
+            min=0,
+            max=0.95,
+        ),
+    ] = None,
     max_loss: Annotated[
         float,
         typer.Option(
@@ -55,6 +63,7 @@ def calibrate(
         adapter=adapter,
         name=name,
         version=version,
+        weight=weight,
         max_loss=max_loss,
         precision=precision,
         on_fit=lambda fit, cascade: fits.append((fit, cascade)),

@@ -43,6 +43,7 @@ def calibrated_bundle(
     adapter: Path | None = None,
     name: str | None = None,
     version: int | None = None,
+    weight: float | None = None,
     max_loss: float = 0.02,
     precision: str = "auto",
     on_fit: Callable[[CalibrationFit, CascadeFit | None], None] | None = None,
@@ -64,6 +65,8 @@ def calibrated_bundle(
             cross-encoder beside it. Base, prompt and limits are those of its recipe (``csrm.training.asked``).
         name: of the new bundle; the recipe's where null, or the old bundle's without a recipe.
         version: of the new bundle, likewise.
+        weight: of what judges early in the log odds of the last word, from 0 to less than 1; as it was trained, or as
+            in the old bundle, where null.
         max_loss: largest share of relevant products the threshold may remove, with 95 % confidence.
         precision: of the weights whose grades are fitted on; ``auto`` as the bundle to start from is served. A bundle
             that was calibrated in ``int8`` is served in it where that is fastest.
@@ -88,6 +91,10 @@ def calibrated_bundle(
         early_exit = start.exit
         if adapter is not None:
             early_exit = _put_adapter(adapter, work, early_exit)
+        if weight is not None:
+            if early_exit is None:
+                raise InputError("weight: nothing judges early in this bundle, so nothing can have a weight.")
+            early_exit = EarlyExit.model_validate(early_exit.model_dump() | {"weight": weight})
         # whether a new adapter bears 8 bits nobody knows yet: it is asked for
         calibrated_in = start.calibrated_in if adapter is None else None
         fresh = start.model_copy(update={"exit": early_exit, "reference": [], "calibrated_in": calibrated_in})

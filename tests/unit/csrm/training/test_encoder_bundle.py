@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from csrm.bundle import ENCODER_FILE, EXIT_FILE
+from csrm.errors import InputError
 from csrm.evaluation.cascading import CascadeFit
 from csrm.evaluation.grading import grade_rows
 from csrm.model import RelevanceModel
@@ -103,6 +104,21 @@ def test_another_adapter_keeps_the_encoder_which_knows_none(
     assert made.manifest.exit is not None
     assert (made.manifest.exit.layer, made.manifest.exit.weight) == (0, 0.5)
     assert (made.path / ENCODER_FILE).read_bytes() == (start / ENCODER_FILE).read_bytes()
+
+
+def test_the_encoder_can_be_given_another_weight(start: Path, tmp_path: Path) -> None:
+    made = calibrated_bundle(start, [clean(start, tmp_path)], tmp_path / "made", weight=0.25)
+    assert made.manifest.exit is not None and made.manifest.exit.weight == 0.25
+    pair = ("q 1", ["item 1", "item 2"])
+    old, new = RelevanceModel.load(start), RelevanceModel.load(made.path)
+    np.testing.assert_allclose(old.grade(*pair, level="fast"), new.grade(*pair, level="fast"), rtol=1e-4)
+    assert np.abs(old.grade(*pair) - new.grade(*pair)).max() > 1e-4
+
+
+def test_a_weight_of_nothing_is_refused(bare: Path, start: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing judges early"):
+        calibrated_bundle(bare, [clean(start, tmp_path)], tmp_path / "made", weight=0.25)
+    assert not (tmp_path / "made").exists()
 
 
 def test_an_adapter_with_an_exit_of_its_own_takes_the_encoders_place(
