@@ -94,7 +94,7 @@ class Variant(BaseModel):
     batch_tokens: int = 4096
     rounds: int = 0
     folds: int = 4
-    weight: float = 0.5
+    believed_noise: float = 0.2
     noise: float = 0.0
     teachers: str | None = None
     """Take the refined labels of this variant's rounds instead of training teachers of its own."""
@@ -276,7 +276,9 @@ def _recipe(variant: Variant, base: str | None) -> Recipe:
         lora=LoraSettings(rank=variant.rank, alpha=2 * variant.rank),
         exit=None if variant.exit is None else ExitSettings(layer=variant.exit, weight=variant.exit_weight),
         annotators=variant.annotators,
-        distillation=DistillationSettings(folds=variant.folds, rounds=variant.rounds, weight=variant.weight)
+        distillation=DistillationSettings(
+            folds=variant.folds, rounds=variant.rounds, noise=variant.believed_noise
+        )
         if variant.rounds
         else None,
         stages=[stage] if first is None else [first, stage],

@@ -3,7 +3,7 @@
     bundle.json          this module's manifest: base, prompt, limits, gains, calibration, thresholds, reference rows
     adapter/             LoRA adapter as peft writes it (optional)
     exit.safetensors     head of an early exit: norm (hidden,) and rows (4, hidden) for E, S, C, I (optional)
-    encoder.safetensors  what training made of the cross-encoder that judges before the first layer (optional)
+    encoder.safetensors  what training made of the cross-encoder beside the language model (optional)
     knowledge/           knowledge snapshot (optional)
     MODEL_CARD.md        data, licences, figures, limits; csrm calibrate writes one of its fit
 
@@ -42,6 +42,16 @@ Probabilities = tuple[Probability, Probability, Probability, Probability]
 """Of the grades E, S, C, I."""
 
 
+class EncoderPart(BaseModel):
+    """A cross-encoder beside the language model: what it says counts in the last word."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of its log odds in those of what is said in the end."
+    )
+
+
 class EarlyExit(BaseModel):
     """What is said before all layers have run, by the model's first ones or by a cross-encoder, and when that is
     enough."""
@@ -49,13 +59,7 @@ class EarlyExit(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     layer: int = Field(
-        ge=0, description="How many layers run before the exit; before the first, a cross-encoder judges."
-    )
-    weight: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="Share of what is said early in the log odds of what is said in the end.",
+        ge=0, description="How many layers run before the exit; before the first, the cross-encoder judges."
     )
     calibration: Calibration = Field(default=Calibration(), description="Of the exit's own irrelevance.")
     calibrations: dict[str, Calibration] = Field(
@@ -114,6 +118,9 @@ class Manifest(BaseModel):
     exit: EarlyExit | None = Field(
         default=None, description="The early exit; null where the bundle has none."
     )
+    encoder: EncoderPart | None = Field(
+        default=None, description="The cross-encoder; null where the bundle has none."
+    )
     reference: list[ReferenceRow] = Field(
         default=[],
         description="What the model must say wherever it is loaded; bundles without it are not checked.",
@@ -127,6 +134,12 @@ class Manifest(BaseModel):
                 f"{', '.join(missing)} missing: give the gain of every grade, or leave gains out"
             )
         return gains
+
+    @model_validator(mode="after")
+    def _somebody_judges_early(self) -> Self:
+        if self.exit is not None and self.exit.layer == 0 and self.encoder is None:
+            raise ValueError("exit.layer is 0, where a cross-encoder judges, and the bundle has none")
+        return self
 
     @model_validator(mode="after")
     def _thresholds_beside_calibrations(self) -> Self:
@@ -155,10 +168,15 @@ class Bundle:
         return self._part("adapter")
 
     @property
-    def exit_path(self) -> Path:
-        """File of what judges early, where the manifest has an exit."""
+    def exit_path(self) -> Path | None:
+        """File of the early exit's head; null where nothing or the cross-encoder judges early."""
         early = self.manifest.exit
-        return self.path / (ENCODER_FILE if early is not None and early.layer == 0 else EXIT_FILE)
+        return self.path / EXIT_FILE if early is not None and early.layer else None
+
+    @property
+    def encoder_path(self) -> Path | None:
+        """File of the cross-encoder; null where the manifest has none."""
+        return self.path / ENCODER_FILE if self.manifest.encoder is not None else None
 
     def files(self) -> list[Path]:
         """Those that decide grades: manifest, adapter, early exit, cross-encoder."""

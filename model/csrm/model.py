@@ -82,11 +82,12 @@ class RelevanceModel:
         self._columns = [GRADES.index(grade) for grade in loaded.encoder.label_grades]
         self._gains = [bundle.manifest.gains[grade] for grade in ("E", "S", "C", "I")]
         self._exit = bundle.manifest.exit if loaded.engine.exit_layer is not None else None
+        self._weight = bundle.manifest.encoder.weight if bundle.manifest.encoder is not None else 0.0
 
     @property
     def encoder(self) -> CrossEncoder | None:
-        """The cross-encoder that judges first, where there is one."""
-        found: CrossEncoder | None = self._engine.first
+        """The cross-encoder beside the language model, where there is one."""
+        found: CrossEncoder | None = self._engine.encoder
         return found
 
     @classmethod
@@ -127,7 +128,7 @@ class RelevanceModel:
             raise MissingExtraError(error.name or "torch", "serve") from error
         if threads is not None:
             torch.set_num_threads(threads)
-        manifest = found.manifest
+        manifest, head, encoder = found.manifest, found.exit_path, found.encoder_path
         loaded = load_engine(
             base or manifest.base,
             found.adapter_path,
@@ -135,7 +136,8 @@ class RelevanceModel:
             manifest.limits,
             precision=precision,  # type: ignore[arg-type]
             int8=manifest.calibrated_in == "int8",
-            early_exit=(found.exit_path, manifest.exit.layer) if manifest.exit else None,
+            early_exit=(head, manifest.exit.layer) if manifest.exit and head else None,
+            cross_encoder=(encoder, head is None and manifest.exit is not None) if encoder else None,
         )
         check_reference(cls(found, loaded))
         return cls(found, loaded, cache_mb=cache_mb)
@@ -352,8 +354,8 @@ class RelevanceModel:
                 some = unknown[len(encoded) : len(encoded) + TOKENISED_AT_ONCE]
                 texts = [products[place] for place in some]
                 encoded += self._encoder.products(texts)
-                if self._engine.first is not None:
-                    pairs += self._engine.first.encode(query, texts, knowledge)
+                if self.encoder is not None:
+                    pairs += self.encoder.encode(query, texts, knowledge)
                 tokenise_s += time.perf_counter() - began
                 tokens = sum(map(len, encoded)) * computing // len(encoded)
                 yield self._engine.pace.seconds(
@@ -385,8 +387,9 @@ class RelevanceModel:
             fresh = np.zeros((len(unknown), len(GRADES)), dtype=np.float32)
             fresh[:, self._columns] = softmax(found.full)
             fresh[np.isnan(found.full[:, 0])] = np.nan
-            if self._exit is not None and self._exit.weight:
-                fresh = mixed(fresh, early[unknown], self._exit.weight)
+            if self._weight:
+                beside = softmax(found.beside) if self._engine.first is None else early[unknown]
+                fresh = mixed(fresh, beside, self._weight)
             full[unknown] = fresh
             self._keep(keys, fresh)
         by_all = ~np.isnan(full[:, 0])
@@ -404,10 +407,8 @@ class RelevanceModel:
     ) -> list[Question]:
         """What `grading` looks up in the cache: grades of all layers, and those of the first where they may do."""
         question = [query, locale, *knowledge]
-        early_counts = self._exit is not None and (
-            self._exit.weight or partial or self.level(level) != "full"
-        )
-        if not early_counts:
+        asks_first = self._weight and self._engine.first is not None
+        if self._exit is None or not (asks_first or partial or self.level(level) != "full"):
             return [["full", *question]]
         return [["full", *question], ["early", *question]]
 

@@ -25,7 +25,7 @@ def calibrate(
     weight: Annotated[
         float | None,
         typer.Option(
-            help="Share of what judges early in the last word's log odds; else as it was trained.",
+            help="Share of the cross-encoder in the last word's log odds; else as it was trained.",
             min=0,
             max=0.95,
         ),

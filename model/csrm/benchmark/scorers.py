@@ -43,6 +43,7 @@ class Csrm:
         early_exit = model.bundle.manifest.exit
         self._early = early_exit.layer / layers if early_exit else 1.0
         self._encoder = model.encoder
+        self._encoder_is_first = early_exit is not None and early_exit.layer == 0
 
     def __call__(self, search: Search) -> Scores:
         judged = self._model.judge(search.query, search.products, locale=search.locale, level=self._level)
@@ -53,10 +54,11 @@ class Csrm:
     def flops(self, search: Search, whole: float) -> float:
         """Of those that leave early, the first layers or the cross-encoder only: as many as did so far."""
         went_on = self._went_on / self._seen if self._seen else 1.0
-        first = (
-            self._encoder.flops(self._encoder.encode(search.query, search.products)) if self._encoder else 0.0
-        )
-        return first + whole * (self._early + (1 - self._early) * went_on)
+        beside = 0.0
+        if self._encoder:
+            beside = self._encoder.flops(self._encoder.encode(search.query, search.products))
+            beside *= 1.0 if self._encoder_is_first else went_on
+        return beside + whole * (self._early + (1 - self._early) * went_on)
 
 
 def levels(model: RelevanceModel, layers: int) -> list[Csrm]:

@@ -69,7 +69,7 @@ def fit_cascade(
         early: raw P(C or I) of each by the exit, or by the cross-encoder before the first layer, (n,).
         full: calibrated irrelevance of each by all layers, (n,).
         thresholds: irrelevance above which each is removed, (n,).
-        before: layer, weight and page are taken from it.
+        before: layer and page are taken from it.
         apart: the locales that have a calibration of their own.
         max_loss: largest share of relevant products that level fast may remove, with 95 % confidence.
 

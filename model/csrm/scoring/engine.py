@@ -46,7 +46,7 @@ class Engine(ABC, Generic[PrefixState]):
         answers: how many answers have logits.
         batch_tokens: most tokens of a batch, padding included.
         exit_layer: how many layers run before the early exit; null where there is none.
-        first: what judges before the first layer, where the exit is there.
+        encoder: the cross-encoder beside the model, which judges early where ``exit_layer`` is 0.
         pace: how long its batches take.
     """
 
@@ -54,7 +54,7 @@ class Engine(ABC, Generic[PrefixState]):
     layers: int
     answers: int
     exit_layer: int | None = None
-    first: CrossEncoder | None = None
+    encoder: CrossEncoder | None = None
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -63,9 +63,16 @@ class Engine(ABC, Generic[PrefixState]):
         self._lock = threading.Lock()
         self.pace = Pace()
 
-    def add_first(self, encoder: CrossEncoder) -> None:
-        """Let a cross-encoder judge before the first layer."""
-        self.first, self.exit_layer = encoder, 0
+    def add_encoder(self, encoder: CrossEncoder, *, first: bool) -> None:
+        """Put a cross-encoder beside the model; ``first``: it judges early, before the first layer."""
+        self.encoder = encoder
+        if first:
+            self.exit_layer = 0
+
+    @property
+    def first(self) -> CrossEncoder | None:
+        """The cross-encoder where it judges early."""
+        return self.encoder if self.exit_layer == 0 else None
 
     def prefix(self, ids: Sequence[int]) -> PrefixState:
         """The prefix's state, kept for the next page or the next batch of the same query."""
@@ -91,11 +98,11 @@ class Engine(ABC, Generic[PrefixState]):
         with self._lock, _memory_named(), torch.inference_mode():
             return _finite(self._run_products(state, ids, last))
 
-    def before(self, pairs: Sequence[Sequence[int]]) -> Logits:
+    def beside(self, pairs: Sequence[Sequence[int]]) -> Logits:
         """Logits (n, 4) of E, S, C, I by the cross-encoder, of the query with each product."""
-        assert self.first is not None, "no cross-encoder"
+        assert self.encoder is not None, "no cross-encoder"
         with self._lock, _memory_named():
-            return _finite(self.first.logits(pairs))
+            return _finite(self.encoder.logits(pairs))
 
     def early(
         self, state: PrefixState, products: Sequence[Sequence[int]], *, keep: bool

@@ -80,6 +80,7 @@ def load_engine(
     int8: bool = False,
     device: str | None = None,
     early_exit: tuple[Path, int] | None = None,
+    cross_encoder: tuple[Path, bool] | None = None,
     anew: bool = False,
 ) -> Loaded:
     """Load the weights and choose the fastest engine that agrees with the library in fp32.
@@ -98,8 +99,8 @@ def load_engine(
             taken.
         int8: ``auto`` may take it: the bundle's thresholds were fitted on its grades.
         device: the GPU where there is one, if null.
-        early_exit: file of the exit's head and the number of layers before it, which only a lean pass can have; or of
-            a cross-encoder, and 0.
+        early_exit: file of the exit's head and the number of layers before it, which only a lean pass can have.
+        cross_encoder: file of the cross-encoder beside the model, and whether it judges early.
         anew: ask the library's model whatever is remembered, as is done where an engine differs from that.
 
     Raises:
@@ -128,8 +129,9 @@ def load_engine(
         log.info(
             "Weights %.1f s, tokenizer %.1f s, engine and its check %.1f s.", weights_s, tokenizer_s, checks_s
         )
-        if early_exit is not None and early_exit[1] == 0:
-            engine.add_first(CrossEncoder.load(early_exit[0], precision, where))
+        if cross_encoder is not None:
+            file, first = cross_encoder
+            engine.add_encoder(CrossEncoder.load(file, precision, where), first=first)
         warning = f"{'; '.join(left)}: {engine.name} in {precision} is used" if left else None
         if warning:
             log.warning(warning)
@@ -168,7 +170,7 @@ def load_engine(
             engine.look_up_in(stored)
         difference = _difference(engine, encoder, expected)
         if difference <= MAX_DIFFERENCE[name]:
-            if early_exit is not None and early_exit[1]:
+            if early_exit is not None:
                 file, layer = early_exit
                 hidden = engine.label_rows.shape[1]
                 engine.add_exit(read_exit(file, layer, hidden=hidden, layers=engine.layers, device=where))
@@ -187,6 +189,7 @@ def load_engine(
                 int8=int8,
                 device=device,
                 early_exit=early_exit,
+                cross_encoder=cross_encoder,
                 anew=True,
             )
         left.append(f"the lean pass in {name} differs by {difference:.3g} from the library's in fp32")

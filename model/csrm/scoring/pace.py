@@ -45,17 +45,39 @@ class Pace:
         return (self._seconds or 0.0) * max(tokens, _SMALLEST) * layers if tokens else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """The pace of two that run one after the other on the same products.
+
+    Attributes:
+        one: of the first, whose tokens and layers are asked for.
+        other: of the second.
+        ratio: of its tokens to those of the first.
+        layers: of the second.
+    """
+
+    one: Pace
+    other: Pace
+    ratio: float
+    layers: int
+
+    def seconds(self, tokens: int, layers: int) -> float:
+        """How long both should take; 0 where nothing is known yet of the first."""
+        first = self.one.seconds(tokens, layers)
+        return first + self.other.seconds(round(tokens * self.ratio), self.layers) if first else 0.0
+
+
 @dataclass(slots=True)
 class Clock:
     """The time of a walk.
 
     Args:
-        pace: of the engine.
+        pace: of what computes.
         deadline: ``time.monotonic()`` seconds after which the answer is worthless; none where null.
         partial: stop in time with what there is, instead of raising.
     """
 
-    pace: Pace
+    pace: Pace | Together
     deadline: float | None = None
     partial: bool = False
     began: bool = False

@@ -2,7 +2,8 @@
 
     early judgment of those never seen  ->  who goes on?  ->  all layers of those, in their order
 
-What is early is said by the engine's first layers or, before them, by its cross-encoder.
+What is early is said by the engine's first layers or, before them, by its cross-encoder; where the cross-encoder does
+not judge early, it does so beside the last layers.
 
 Knows engines by their interface, lengths and clocks; knows no architecture, no prompt and no calibration. A walk is
 a generator that pauses after the prefix and after every batch, so that several queries can take turns on one engine.
@@ -18,10 +19,11 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
+from csrm.encoder.cross_encoder import CrossEncoder
 from csrm.prompt import GRADES
 from csrm.scoring.batching import batches
 from csrm.scoring.engine import Engine, Logits
-from csrm.scoring.pace import Clock
+from csrm.scoring.pace import Clock, Pace, Together
 
 T = TypeVar("T")
 Steps = Generator[float, None, T]
@@ -34,10 +36,11 @@ NEIGHBOURS = 64
 
 @dataclass(slots=True)
 class Walked:
-    """What a walk found; rows that were not run are NaN."""
+    """What a walk found; rows that were not run are NaN. ``beside`` is the cross-encoder's, where it is not first."""
 
     early: Logits
     full: Logits
+    beside: Logits
 
 
 def walk(
@@ -58,7 +61,7 @@ def walk(
         engine: with an early exit where ``early`` names any.
         prefix: token ids of the query's part.
         products: token ids of each product, suffix included, the most important first.
-        pairs: token ids of the query with each product, where a cross-encoder judges early.
+        pairs: token ids of the query with each product, where there is a cross-encoder.
         early: products that are judged early, before any other goes on.
         go_on: from the early logits (n, 4), NaN where none were run, to the products that all layers are run for,
             the most important first; all products where null.
@@ -72,12 +75,13 @@ def walk(
     """
     clock = clock or Clock(engine.pace)
     spent = {"prefix": 0.0, "early": 0.0, "later": 0.0}
-    found = Walked(_unknown(len(products), len(GRADES)), _unknown(len(products), engine.answers))
-    lengths = [len(ids) for ids in products]
+    n = len(products)
+    found = Walked(_unknown(n, len(GRADES)), _unknown(n, engine.answers), _unknown(n, len(GRADES)))
+    lengths, pair_lengths = [len(ids) for ids in products], [len(ids) for ids in pairs]
     residuals: dict[int, Tensor] = {}
     first, pace, early_lengths = engine.exit_layer or 0, engine.pace, lengths
     if engine.first is not None:
-        first, pace, early_lengths = engine.first.layers, engine.first.pace, [len(ids) for ids in pairs]
+        first, pace, early_lengths = engine.first.layers, engine.first.pace, pair_lengths
     early_clock = replace(clock, pace=pace)
 
     def run_prefix() -> Any:
@@ -92,7 +96,7 @@ def walk(
 
     def run_first(rows: Sequence[int], keep: bool) -> None:
         if engine.first is not None:
-            found.early[rows] = engine.before([pairs[i] for i in rows])
+            found.early[rows] = engine.beside([pairs[i] for i in rows])
             return
         found.early[rows], kept = engine.early(state, [products[i] for i in rows], keep=keep)
         residuals.update(zip(rows, kept, strict=keep))
@@ -106,13 +110,25 @@ def walk(
         left -= sum(early_lengths[row] for row in rows)
         yield pace.seconds(left, first)
 
-    clock.began = early_clock.began
+    def run_beside(rows: Sequence[int], encoder: CrossEncoder) -> None:
+        for places in batches([pair_lengths[row] for row in rows], engine.batch_tokens):
+            started = time.perf_counter()
+            some = [rows[place] for place in places]
+            found.beside[some] = engine.beside([pairs[row] for row in some])
+            encoder.pace.learn(_tokens(some, pair_lengths), encoder.layers, time.perf_counter() - started)
+
     chosen = range(len(products)) if go_on is None else go_on(found.early)
     if engine.first is not None and len(chosen):
         state = run_prefix()  # a cross-encoder does without
     begun = sum(row in residuals for row in chosen)
     layers = engine.layers - (first if begun * 2 > len(chosen) else 0)
     left = sum(lengths[row] for row in chosen)
+    beside = engine.encoder if engine.first is None else None
+    later: Pace | Together = engine.pace
+    if beside is not None and left:
+        ratio = sum(pair_lengths[row] for row in chosen) / left
+        later = Together(engine.pace, beside.pace, ratio, beside.layers)
+    clock = replace(clock, pace=later, began=early_clock.began)
     for rows in _in_time(chosen, lengths, layers, clock, engine.batch_tokens):
         started = time.perf_counter()
         if residuals.keys().isdisjoint(rows):
@@ -123,9 +139,11 @@ def walk(
             found.full[rows] = engine.rest(state, [residuals.pop(row) for row in rows])
         seconds = time.perf_counter() - started
         engine.pace.learn(_tokens(rows, lengths), layers, seconds)
-        spent["later"] += seconds
+        if beside is not None:
+            run_beside(rows, beside)
+        spent["later"] += time.perf_counter() - started
         left -= sum(lengths[row] for row in rows)
-        yield engine.pace.seconds(left, layers)
+        yield later.seconds(left, layers)
 
     if timings is not None:
         timings["prefix"] = spent["prefix"] * 1e3

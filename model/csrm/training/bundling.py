@@ -20,6 +20,7 @@ from csrm.bundle import (
     MANIFEST_FILE,
     Bundle,
     EarlyExit,
+    EncoderPart,
     Manifest,
     load_bundle,
 )
@@ -61,11 +62,12 @@ def calibrated_bundle(
         bundle: to start from: its knowledge and gains and, where ``adapter`` is null, all the rest.
         data: files of labelled rows that were never trained on.
         out: folder of the new bundle; must not exist, appears whole or not at all.
-        adapter: folder of a trained adapter, with the head of its early exit if it was trained with one, or a
-            cross-encoder beside it. Base, prompt and limits are those of its recipe (``csrm.training.asked``).
+        adapter: folder of a trained adapter, with the head of its early exit if there is one, and a cross-encoder if
+            there is one, which judges early where no head does. Base, prompt and limits are those of its recipe
+            (``csrm.training.asked``).
         name: of the new bundle; the recipe's where null, or the old bundle's without a recipe.
         version: of the new bundle, likewise.
-        weight: of what judges early in the log odds of the last word, from 0 to less than 1; as it was trained, or as
+        weight: of the cross-encoder in the log odds of the last word, from 0 to less than 1; as it was trained, or as
             in the old bundle, where null.
         max_loss: largest share of relevant products the threshold may remove, with 95 % confidence.
         precision: of the weights whose grades are fitted on; ``auto`` as the bundle to start from is served. A bundle
@@ -88,16 +90,17 @@ def calibrated_bundle(
     try:
         shutil.copytree(old.path, work, dirs_exist_ok=True)
         (work / CARD_FILE).unlink(missing_ok=True)
-        early_exit = start.exit
+        early_exit, encoder = start.exit, start.encoder
         if adapter is not None:
-            early_exit = _put_adapter(adapter, work, early_exit)
+            early_exit, encoder = _put_adapter(adapter, work, early_exit, encoder)
         if weight is not None:
-            if early_exit is None:
-                raise InputError("weight: nothing judges early in this bundle, so nothing can have a weight.")
-            early_exit = EarlyExit.model_validate(early_exit.model_dump() | {"weight": weight})
+            if encoder is None:
+                raise InputError("weight: this bundle has no cross-encoder that could have one.")
+            encoder = EncoderPart(weight=weight)
         # whether a new adapter bears 8 bits nobody knows yet: it is asked for
         calibrated_in = start.calibrated_in if adapter is None else None
-        fresh = start.model_copy(update={"exit": early_exit, "reference": [], "calibrated_in": calibrated_in})
+        parts = {"exit": early_exit, "encoder": encoder}
+        fresh = start.model_copy(update={**parts, "reference": [], "calibrated_in": calibrated_in})
         (work / MANIFEST_FILE).write_text(fresh.model_dump_json(), encoding="utf-8")
         reference = reference_rows(RelevanceModel.load(work, precision="fp32"))
         model = RelevanceModel.load(work, precision=precision)
@@ -164,10 +167,13 @@ def calibrated_bundle(
     return load_bundle(out)
 
 
-def _put_adapter(adapter: Path, work: Path, before: EarlyExit | None) -> EarlyExit | None:
-    """Put an adapter into a bundle, and what stands beside it to judge early.
+def _put_adapter(
+    adapter: Path, work: Path, before: EarlyExit | None, encoder: EncoderPart | None
+) -> tuple[EarlyExit | None, EncoderPart | None]:
+    """Put an adapter into a bundle, and what stands beside it: the head of an early exit, a cross-encoder.
 
-    Where nothing does, the old head goes, which fits the old adapter only, and the old cross-encoder stays.
+    The old head goes, which fits the old adapter only; the old cross-encoder stays where no other one comes. Without a
+    head it judges early.
     """
     from csrm.encoder.cross_encoder import weight_of
     from csrm.scoring.exit import layer_of
@@ -179,14 +185,15 @@ def _put_adapter(adapter: Path, work: Path, before: EarlyExit | None) -> EarlyEx
         shutil.copy(adapter / file, work / "adapter" / file)
     if (adapter / ENCODER_FILE).is_file():
         shutil.copy(adapter / ENCODER_FILE, work / ENCODER_FILE)
-        return EarlyExit(layer=0, weight=weight_of(work / ENCODER_FILE))
+        encoder = EncoderPart(weight=weight_of(work / ENCODER_FILE))
     if not (adapter / EXIT_FILE).is_file():
-        return before if before is not None and before.layer == 0 else None
-    (work / ENCODER_FILE).unlink(missing_ok=True)
+        if encoder is None:
+            return None, None
+        return before if before is not None and before.layer == 0 else EarlyExit(layer=0), encoder
     shutil.copy(adapter / EXIT_FILE, work / EXIT_FILE)
     layer = layer_of(work / EXIT_FILE) or (before.layer if before else None)
-    if layer is None:
+    if not layer:
         raise BundleError(
             f"{adapter / EXIT_FILE} does not say its layer: name exit.layer in the bundle's manifest."
         )
-    return EarlyExit(layer=layer)
+    return EarlyExit(layer=layer), encoder

@@ -41,6 +41,7 @@ def card(
         "their licences, what the model is for.",
         f"- base: `{manifest.base}`; its licence applies to what is made of it\n"
         f"- adapter: {adapter or 'none, the bare base'}\n"
+        f"- cross-encoder: {_encoder(manifest)}\n"
         f"- knowledge, and gains of the score ({gains}): from {start}\n"
         f"- calibrated in {manifest.calibrated_in}, {_served(manifest)}\n"
         f"- calibration: one of all rows; {', '.join(fit.calibrations) or 'no locale'} has its own\n"
@@ -75,6 +76,12 @@ def card(
     return "\n\n".join([*found, "## What it does not know", _unknown(fit)]) + "\n"
 
 
+def _encoder(manifest: Manifest) -> str:
+    if manifest.encoder is None:
+        return "none"
+    return f"has {manifest.encoder.weight:.0%} of the log odds of what is said in the end"
+
+
 def _served(manifest: Manifest) -> str:
     if manifest.calibrated_in == "int8":
         return "and served in it where that is fastest"
@@ -103,12 +110,8 @@ def _levels(cascade: CascadeFit) -> str:
             for level, found in cascade.levels.items()
         ],
     )
-    early = cascade.exit
-    first = (
-        f"The early exit is after {early.layer} layers."
-        if early.layer
-        else f"A cross-encoder judges first, and has {early.weight:.0%} of the log odds of what is said in the end."
-    )
+    layer = cascade.exit.layer
+    first = f"The early exit is after {layer} layers." if layer else "The cross-encoder judges first."
     return (
         f"{first} The line of balanced is on queries that its rule did "
         f"not see, without the contenders for a page.\n\n{table}"

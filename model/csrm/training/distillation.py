@@ -65,7 +65,7 @@ def refined(
     Args:
         trainer: is reset for each teacher.
         lessons: as labelled.
-        settings: folds, rounds, and how much the teachers' word counts.
+        settings: folds, rounds, and how many of the labels are taken to be wrong.
         dev: decides between rounds by the ROC-AUC of the teachers' mean.
         run: folder for what each round found; finished teachers in it are not trained again.
         worker: which of how many processes on the same folder this is.

@@ -104,7 +104,7 @@ def refined(
 
     Args:
         trainer: is reset for each teacher.
-        settings: folds, rounds, and how much the teachers' word counts.
+        settings: folds, rounds, and how many of the labels are taken to be wrong.
         epochs: what is learnt from; a teacher learns from the first ``settings.epochs``, less its fold.
         labels: as given.
         dev: decides between rounds.

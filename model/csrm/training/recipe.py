@@ -145,8 +145,12 @@ class DistillationSettings(_Settings):
         ge=1,
         description="Of a teacher in each stage; the student's where null. Fewer learn fewer wrong labels by heart.",
     )
-    weight: float = Field(
-        default=0.5, gt=0, le=1, description="Weight of the teachers' grades beside the given label."
+    noise: float = Field(
+        default=0.2,
+        gt=0,
+        le=0.75,
+        description="Share of the given labels that are taken to be wrong: the more, the sooner teachers overrule. "
+        "At .75 labels say nothing, and the teachers all.",
     )
 
 

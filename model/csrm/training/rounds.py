@@ -1,10 +1,10 @@
 """Multi-round self-distillation against label errors: each row graded anew by teachers that never saw its query.
 
 Round after round (CSRM-LLM, arXiv 2509.01566): K teachers, each trained on all folds but one, grade the fold they
-did not see; those grades are mixed with the given labels, and the next round's teachers learn from the mix. Folds
-are cut by query, a rewritten query together with the one it comes from. A clean dev set says when to stop: teachers
-that do no better on it than the round's before were taught by labels no better than those before. Knows folds, rounds
-and labels; knows no model, and is handed what trains one.
+did not see; by Bayes' rule those grades and the given labels become what a row is held to be, and the next round's
+teachers learn from that. Folds are cut by query, a rewritten query together with the one it comes from. A clean dev set
+says when to stop: teachers that do no better on it than the round's before were taught by labels no better than those
+before. Knows folds, rounds and labels; knows no model, and is handed what trains one.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def refined(
     Args:
         rows: all rows.
         given: their labels (n, 4): a distribution, or a 1 for each grade that a row may have.
-        settings: folds, rounds, and how much the teachers' word counts.
+        settings: folds, rounds, and how many of the labels are taken to be wrong.
         train: trains a teacher, and tells its grades of the unseen rows, as their annotators would give them, and of
             the dev rows.
         auc: how good the mean of the teachers' grades of the dev rows is: decides between rounds.
@@ -114,7 +114,7 @@ def refined(
                 found[teacher.unseen] = grades["unseen"]
                 of_dev.append(grades["dev"])
         value = auc(np.mean(of_dev, axis=0))
-        targets = mixed(given, found, settings.weight)
+        targets = believed(given, found, settings.noise)
         if parallel.number() == 0:
             with record.writing(folder):
                 _report(rows, given, found, value, folder)
@@ -128,10 +128,28 @@ def refined(
     return current
 
 
-def mixed(given: Grades, found: Grades, weight: float) -> Grades:
-    """Targets (n, 4): the given labels and the teachers' grades, weighed.
+def believed(given: Grades, found: Grades, noise: float) -> Grades:
+    """What rows are held to be, (n, 4), by Bayes' rule: teachers say what is likely, the label is what was seen.
 
-    A row that may have several grades takes the teachers' word among them; one without a label takes it whole.
+    A teacher that is unsure leaves a label as it is, one that is sure of another grade overrules it, and one that says
+    the same makes it surer. A row that may have several grades takes the teachers' word among them; one without a label
+    takes it whole.
+
+    Args:
+        given: labels: a distribution, or a 1 for each grade that a row may have.
+        found: the teachers' grades.
+        noise: share of the labels that are taken to be wrong, each other grade as likely.
+    """
+    several = given.sum(axis=1, keepdims=True) > 1.5
+    seen = np.where(several, given, (1 - noise) * given + noise * (1 - given) / (len(GRADES) - 1))
+    joint = seen * found
+    return np.asarray(joint / np.maximum(joint.sum(axis=1, keepdims=True), 1e-9), dtype=np.float32)
+
+
+def mixed(given: Grades, found: Grades, weight: float) -> Grades:
+    """Labels (n, 4) of which other grades are a part of ``weight``, as a source's ``grades`` are.
+
+    A row that may have several grades takes the other grades among them; one without a label takes them whole.
     """
     several = given.sum(axis=1, keepdims=True) > 1.5
     allowed = given * found

@@ -27,12 +27,12 @@ def bundle(folder: Path, base: Path, encoder: Path, weight: float = WEIGHT) -> P
     shutil.copy(encoder, folder / "encoder.safetensors")
     early = {
         "layer": 0,
-        "weight": weight,
         "calibration": {"slope": 0.8, "offset": 0.1},
         "threshold": 0.8,
         "rule": {"below": 0.4, "above": 0.4, "page": 2},
     }
-    manifest = {"name": "tiny", "version": 1, "base": str(base), "threshold": 0.5, "exit": early}
+    manifest = {"name": "tiny", "version": 1, "base": str(base), "threshold": 0.5}
+    manifest |= {"exit": early, "encoder": {"weight": weight}}
     (folder / "bundle.json").write_text(json.dumps(manifest))
     return folder
 
@@ -61,7 +61,7 @@ def alone(folder: Path, to: Path) -> np.ndarray:
     """Grades of the language model without the encoder."""
     shutil.copytree(folder, to)
     manifest = json.loads((to / "bundle.json").read_text())
-    del manifest["exit"]
+    del manifest["exit"], manifest["encoder"]
     (to / "bundle.json").write_text(json.dumps(manifest))
     return RelevanceModel.load(to, precision="fp32").grade("case", PRODUCTS)
 

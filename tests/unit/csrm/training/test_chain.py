@@ -56,7 +56,8 @@ def test_a_recipe_becomes_a_measured_bundle(
     made = load_bundle(bundle).manifest
     assert (made.name, made.base) == ("tiny", settings["base"])
     assert made.exit is not None
-    assert (made.exit.layer, made.exit.weight) == (0, 0.3)
+    assert made.encoder is not None
+    assert (made.exit.layer, made.encoder.weight) == (0, 0.3)
     assert made.reference
 
     found = tmp_path / "found.json"

@@ -1,4 +1,4 @@
-"""Self-distillation on a tiny random model: folds, mixed labels, rounds that a kill does not lose."""
+"""Self-distillation on a tiny random model: folds, labels overruled, rounds that a kill does not lose."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from csrm.training.distillation import Lesson, refined
 from csrm.training.recipe import DistillationSettings, Recipe, Stage
 from csrm.training.record import Progress
 from csrm.training.relevance import Example
-from csrm.training.rounds import folds_of, mixed
+from csrm.training.rounds import believed, folds_of, mixed
 from csrm.training.run import train
 from csrm.training.trainer import Dev, Trainer
 
@@ -42,7 +42,26 @@ def test_a_rewritten_query_is_in_the_fold_of_its_origin() -> None:
     assert set(folds.tolist()) == {0, 1, 2, 3}
 
 
-def test_labels_and_teachers_are_mixed() -> None:
+def test_labels_are_overruled_by_teachers_that_are_sure() -> None:
+    given = np.array([[1, 0, 0, 0]] * 4 + [[1, 0, 1, 1], [1, 1, 1, 1]], dtype=np.float32)
+    sure, unsure, same, nothing = (0, 0, 0.02, 0.98), (0.2, 0.3, 0.2, 0.3), (0.9, 0.1, 0, 0), (0.25,) * 4
+    among = [(0.3, 0.4, 0.3, 0), (0.1, 0.2, 0.3, 0.4)]
+    targets = believed(given, np.array([sure, unsure, same, nothing, *among], dtype=np.float32), 0.3)
+    assert targets[0] == pytest.approx(sure)
+    assert targets[1] == pytest.approx([7 / 11, 1.5 / 11, 1 / 11, 1.5 / 11])
+    assert targets[2] == pytest.approx([63 / 64, 1 / 64, 0, 0])
+    assert targets[3] == pytest.approx([0.7, 0.1, 0.1, 0.1])
+    assert targets[4] == pytest.approx([0.5, 0, 0.5, 0])  # one of several: the teachers' word among them
+    assert targets[5] == pytest.approx(among[1])  # no label: the teachers' word
+
+
+def test_labels_of_no_worth_leave_the_teachers_word() -> None:
+    given = np.eye(4, dtype=np.float32)
+    found = np.array([[0.1, 0.2, 0.3, 0.4]] * 4, dtype=np.float32)
+    assert believed(given, found, 0.75) == pytest.approx(found)
+
+
+def test_soft_labels_are_mixed() -> None:
     given = np.array([[1, 0, 0, 0], [1, 0, 1, 1], [1, 1, 1, 1]], dtype=np.float32)
     found = np.array([[0.2, 0.8, 0, 0], [0.3, 0.4, 0.3, 0], [0.1, 0.2, 0.3, 0.4]], dtype=np.float32)
     targets = mixed(given, found, 0.5)
@@ -92,12 +111,13 @@ def test_labels_are_judged_by_those_they_taught(places: list[int], taken: int, t
     found = refined(
         nobody,
         [Lesson(stage, rows, examples, [])],
-        DistillationSettings(folds=2, rounds=len(places), weight=0.5),
+        DistillationSettings(folds=2, rounds=len(places), noise=0.2),
         dev,
         tmp_path,
     )
     taught = np.array(TAUGHT) ** taken
-    wanted = [1, 0, 0, 0] if taken == 0 else 0.5 * np.array([1, 0, 0, 0]) + 0.5 * taught / taught.sum()
+    held = taught * np.array([0.8, 0.2 / 3, 0.2 / 3, 0.2 / 3])
+    wanted = [1, 0, 0, 0] if taken == 0 else held / held.sum()
     for example in found[0].examples:
         assert example.target == pytest.approx(wanted, abs=1e-6)
 

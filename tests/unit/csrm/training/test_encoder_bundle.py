@@ -49,7 +49,10 @@ def start(bare: Path, tiny_encoder: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "start"
     shutil.copytree(bare, folder)
     shutil.copy(tiny_encoder, folder / ENCODER_FILE)
-    manifest = json.loads((bare / "bundle.json").read_text()) | {"exit": {"layer": 0, "weight": 0.5}}
+    manifest = json.loads((bare / "bundle.json").read_text()) | {
+        "exit": {"layer": 0},
+        "encoder": {"weight": 0.5},
+    }
     (folder / "bundle.json").write_text(json.dumps(manifest))
     return folder
 
@@ -82,13 +85,13 @@ def test_an_encoder_beside_the_adapter_is_put_in_and_fitted(
     )
     fitted = made.manifest.exit
     assert fitted is not None and told[0] is not None and told[0].exit == fitted
-    assert (fitted.layer, fitted.weight) == (0, 0.5)
+    assert made.manifest.encoder is not None
+    assert (fitted.layer, made.manifest.encoder.weight) == (0, 0.5)
     assert fitted.calibration != made.manifest.calibration
     assert all(row.early is not None for row in made.manifest.reference)
-    assert (
-        "A cross-encoder judges first, and has 50% of the log odds"
-        in (made.path / "MODEL_CARD.md").read_text()
-    )
+    card = (made.path / "MODEL_CARD.md").read_text()
+    assert "cross-encoder: has 50% of the log odds" in card
+    assert "The cross-encoder judges first." in card
     model = RelevanceModel.load(made.path)
     np.testing.assert_allclose(
         [one.irrelevance for one in model.judge("q 1", ["item 1", "item 2"], level="fast").results],
@@ -101,14 +104,14 @@ def test_another_adapter_keeps_the_encoder_which_knows_none(
     start: Path, adapter: Path, tmp_path: Path
 ) -> None:
     made = calibrated_bundle(start, [clean(start, tmp_path)], tmp_path / "made", adapter=adapter)
-    assert made.manifest.exit is not None
-    assert (made.manifest.exit.layer, made.manifest.exit.weight) == (0, 0.5)
+    assert made.manifest.exit is not None and made.manifest.encoder is not None
+    assert (made.manifest.exit.layer, made.manifest.encoder.weight) == (0, 0.5)
     assert (made.path / ENCODER_FILE).read_bytes() == (start / ENCODER_FILE).read_bytes()
 
 
 def test_the_encoder_can_be_given_another_weight(start: Path, tmp_path: Path) -> None:
     made = calibrated_bundle(start, [clean(start, tmp_path)], tmp_path / "made", weight=0.25)
-    assert made.manifest.exit is not None and made.manifest.exit.weight == 0.25
+    assert made.manifest.encoder is not None and made.manifest.encoder.weight == 0.25
     pair = ("q 1", ["item 1", "item 2"])
     old, new = RelevanceModel.load(start), RelevanceModel.load(made.path)
     np.testing.assert_allclose(old.grade(*pair, level="fast"), new.grade(*pair, level="fast"), rtol=1e-4)
@@ -116,23 +119,31 @@ def test_the_encoder_can_be_given_another_weight(start: Path, tmp_path: Path) ->
 
 
 def test_a_weight_of_nothing_is_refused(bare: Path, start: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing judges early"):
+    with pytest.raises(InputError, match="no cross-encoder"):
         calibrated_bundle(bare, [clean(start, tmp_path)], tmp_path / "made", weight=0.25)
     assert not (tmp_path / "made").exists()
 
 
-def test_an_adapter_with_an_exit_of_its_own_takes_the_encoders_place(
+def test_an_exit_of_the_adapters_own_judges_early_and_the_encoder_beside_the_last_layers(
     bare: Path, start: Path, adapter: Path, tmp_path: Path
 ) -> None:
+    bare_adapter = tmp_path / "bare-adapter"
+    shutil.copytree(adapter, bare_adapter)
     torch.manual_seed(5)
     head = {"norm": 1 + torch.rand(32), "rows": torch.randn(4, 32)}
     save_file(head, adapter / EXIT_FILE, metadata={"layer": "2"})
     exiting = tmp_path / "exiting"
     shutil.copytree(bare, exiting)
     shutil.copy(adapter / EXIT_FILE, exiting / EXIT_FILE)
-    manifest = json.loads((bare / "bundle.json").read_text()) | {"exit": {"layer": 2}}
+    shutil.copy(start / ENCODER_FILE, exiting / ENCODER_FILE)
+    manifest = json.loads((bare / "bundle.json").read_text())
+    manifest |= {"exit": {"layer": 2}, "encoder": {"weight": 0.5}}
     (exiting / "bundle.json").write_text(json.dumps(manifest))
     made = calibrated_bundle(start, [clean(exiting, tmp_path)], tmp_path / "made", adapter=adapter)
-    assert made.manifest.exit is not None
-    assert (made.manifest.exit.layer, made.manifest.exit.weight) == (2, 0)
-    assert not (made.path / ENCODER_FILE).exists()
+    assert made.manifest.exit is not None and made.manifest.encoder is not None
+    assert (made.manifest.exit.layer, made.manifest.encoder.weight) == (2, 0.5)
+    assert (made.path / ENCODER_FILE).read_bytes() == (start / ENCODER_FILE).read_bytes()
+    again = calibrated_bundle(made.path, [clean(exiting, tmp_path)], tmp_path / "again", adapter=bare_adapter)
+    assert again.manifest.exit is not None and again.manifest.encoder is not None
+    assert (again.manifest.exit.layer, again.manifest.encoder.weight) == (0, 0.5)
+    assert not (again.path / EXIT_FILE).exists()

@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-from csrm.bundle import load_bundle
+from csrm.bundle import EXIT_FILE, load_bundle
 from csrm.cascade import EVERYTHING
 from csrm.errors import BundleError, InputError
 from csrm.evaluation.cascading import CascadeFit
@@ -152,7 +152,7 @@ def test_an_adapter_without_a_head_leaves_none(
 ) -> None:
     made = calibrated_bundle(start, [clean], tmp_path / "made", adapter=adapter)
     assert load_bundle(tmp_path / "made").manifest.exit is None
-    assert not made.exit_path.exists()
+    assert not (made.path / EXIT_FILE).exists()
 
 
 def test_a_head_of_an_unknown_layer_is_refused(start: Path, adapter: Path, tmp_path: Path) -> None:
