@@ -17,6 +17,8 @@ from csrm.benchmark.agreement import Scores, gain
 from csrm.benchmark.peak import DTYPES
 from csrm.benchmark.weights import Weights
 from csrm.benchmark.workload import Search
+from csrm.encoder.cross_encoder import CrossEncoder
+from csrm.prompt import GRADES
 
 BATCH = 16
 
@@ -74,3 +76,25 @@ def reference(weights: Weights, device: str, searches: Sequence[Search]) -> list
     """The fp32 logits (n, answers) that every scorer's order is compared with."""
     plain = PlainTransformers(weights, "fp32", device)
     return [plain.logits(search, logits_to_keep=1) for search in searches]
+
+
+def last_word(
+    weights: Weights, device: str, searches: Sequence[Search], logits: Sequence[Scores]
+) -> list[Scores]:
+    """These logits with the word of the bundle's cross-encoder, in fp32: what our own scorers' order is compared with.
+
+    Peers run the language model alone, ours what is shipped.
+    """
+    part, path = weights.bundle.manifest.encoder, weights.bundle.encoder_path
+    if part is None or path is None:
+        return list(logits)
+    encoder = CrossEncoder.load(path, "fp32", torch.device(device))
+    columns = [GRADES.index(weights.template.labels[answer]) for answer in weights.answers]
+    found = []
+    for search, own in zip(searches, logits, strict=True):
+        said = encoder.logits(encoder.encode(search.query, search.products)).double().log_softmax(-1)
+        mixed = (1 - part.weight) * torch.from_numpy(own).log_softmax(-1) + part.weight * said[
+            :, columns
+        ].cpu()
+        found.append(mixed.numpy())
+    return found

@@ -25,7 +25,7 @@ from csrm.benchmark.machine import cores
 from csrm.benchmark.measuring import grid, measure
 from csrm.benchmark.peak import DTYPES, peak_gflops
 from csrm.benchmark.peers import PEERS
-from csrm.benchmark.plain import reference
+from csrm.benchmark.plain import last_word, reference
 from csrm.benchmark.row import Row
 from csrm.benchmark.scorers import LEVELS, Scorer, levels
 from csrm.benchmark.weights import Weights
@@ -162,8 +162,9 @@ class Benchmark:
         count, products = self._plan.compared
         compared = list(islice(searches(products), count))
         logits = reference(self._weights, self._device, compared)
+        words = last_word(self._weights, self._device, compared, logits)
         for precision in self._plan.precisions:
-            self._ours(precision, compared, logits)
+            self._ours(precision, compared, words)
         if not self.results.rows:
             raise InputError(f"precision: {'; '.join(one.reason for one in self.results.left_out)}.")
         if self._plan.peers:
@@ -269,7 +270,7 @@ class Benchmark:
             )
 
     def _alike(self, scorer: Scorer, compared: Sequence[Search], logits: Sequence[Scores]) -> float:
-        """Kendall's tau with the plain model in fp32, over as many of the searches as there is time for."""
+        """Kendall's tau with what the plain model says in fp32, over as many of the searches as there is time for."""
         read = readings(self._weights.gains)[scorer.reading]
         until = time.monotonic() + self._plan.cell_limit_s
         found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import islice
@@ -13,13 +14,15 @@ import transformers
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, Gemma3TextConfig
 
+from csrm.benchmark.agreement import kendall, readings
 from csrm.benchmark.machine import chosen_device, cores, describe
 from csrm.benchmark.peers import PEERS
+from csrm.benchmark.plain import last_word, reference
 from csrm.benchmark.run import Benchmark, Plan, Results, precisions_for
 from csrm.benchmark.weights import SHAPES, Weights, of_shape
 from csrm.benchmark.work import Work
 from csrm.benchmark.workload import searches
-from csrm.bundle import Bundle, Manifest
+from csrm.bundle import Bundle, EncoderPart, Manifest, load_bundle
 from csrm.errors import InputError
 from csrm.scoring.load import lacking
 
@@ -110,6 +113,26 @@ def test_integers_are_measured_against_the_peak_of_integers(
     assert (row.scorer, row.precision) == ("csrm-full", "int8")
     assert found.peak_gflops.keys() == {"int8"} and found.left_out == []
     assert 0 < row.percent_of_peak < 100 and row.kendall_vs_fp32 > 0.5
+
+
+def test_a_bundle_with_a_cross_encoder_is_compared_with_the_word_of_both(
+    tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SHAPES, "tiny-gemma3", tiny_gemma3)
+    bare = of_shape("tiny-gemma3", tmp_path)
+    shutil.copy(tiny_encoder, tmp_path / "encoder.safetensors")
+    manifest = bare.bundle.manifest.model_copy(update={"encoder": EncoderPart(weight=0.5)})
+    (tmp_path / "bundle.json").write_text(manifest.model_dump_json())
+    plan = replace(PLAN, products=(5,), concurrency=(1,), precisions=("fp32",), compared=(2, 10), peers=False)
+    both = Weights(load_bundle(tmp_path), tmp_path)
+    (row,) = Benchmark(both, plan, device="cpu", threads=1).run().rows
+    assert row.scorer == "csrm-full" and row.kendall_vs_fp32 > 0.99
+    asked = list(islice(searches(10), 2))
+    alone = reference(both, "cpu", asked)
+    read = readings(both.gains)["gain"]
+    for own, word in zip(alone, last_word(both, "cpu", asked, alone), strict=True):
+        assert kendall(read(own), read(word)) < 0.9
+    assert last_word(bare, "cpu", asked, alone)[0] is alone[0]
 
 
 def test_precisions_that_cannot_run_are_refused(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
