@@ -175,8 +175,15 @@ class Bundle:
 
     @property
     def encoder_path(self) -> Path | None:
-        """File of the cross-encoder; null where the manifest has none."""
-        return self.path / ENCODER_FILE if self.manifest.encoder is not None else None
+        """File of the cross-encoder; null where there is none, or where it would neither judge early nor count."""
+        manifest = self.manifest
+        heard = manifest.encoder is not None and (manifest.encoder.weight or self.judges_first)
+        return self.path / ENCODER_FILE if heard else None
+
+    @property
+    def judges_first(self) -> bool:
+        """Whether the cross-encoder judges early."""
+        return self.manifest.exit is not None and self.manifest.exit.layer == 0
 
     def files(self) -> list[Path]:
         """Those that decide grades: manifest, adapter, early exit, cross-encoder."""

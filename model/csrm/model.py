@@ -137,7 +137,7 @@ class RelevanceModel:
             precision=precision,  # type: ignore[arg-type]
             int8=manifest.calibrated_in == "int8",
             early_exit=(head, manifest.exit.layer) if manifest.exit and head else None,
-            cross_encoder=(encoder, head is None and manifest.exit is not None) if encoder else None,
+            cross_encoder=(encoder, found.judges_first) if encoder else None,
         )
         check_reference(cls(found, loaded))
         return cls(found, loaded, cache_mb=cache_mb)

@@ -134,6 +134,13 @@ def test_its_time_is_reckoned_with_at_the_deadline(folder: Path) -> None:
     assert 0 < judged.all_layers < len(many)
 
 
+def test_an_encoder_without_a_weight_is_not_run(folder: Path, tmp_path: Path) -> None:
+    silent = without(folder, tmp_path / "silent", encoder={"weight": 0})
+    alone = without(folder, tmp_path / "alone", encoder=None)
+    assert silent.encoder is None
+    assert silent.grade("case", PRODUCTS) == pytest.approx(alone.grade("case", PRODUCTS), abs=1e-6)
+
+
 def test_an_encoder_that_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "bundle")
     (tmp_path / "bundle" / "encoder.safetensors").unlink()
