@@ -115,22 +115,22 @@ def test_a_repeat_computes_nothing_and_says_the_same(folder: Path) -> None:
 
 
 def test_its_time_is_reckoned_with_at_the_deadline(folder: Path) -> None:
-    many = [f"{product} {number}" for number in range(24) for product in PRODUCTS]
+    many = [f"{product} {number}" for number in range(8) for product in PRODUCTS]
     model = RelevanceModel.load(folder, precision="fp32")
     encoder = model.encoder
     assert encoder is not None
     run = encoder.logits
 
     def slow(pairs: list[list[int]]) -> torch.Tensor:
-        time.sleep(0.02 * len(pairs))
+        time.sleep(0.1 * len(pairs))
         return run(pairs)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoder, "logits", slow)
-        model.judge("warm", many, level="full")  # teaches the pace: 6 s
+        model.judge("warm", many[:24], level="full")  # teaches the pace: 2.4 s
         began = time.monotonic()
         judged = model.judge("case", many, level="full", deadline=began + 3, partial=True)
-        assert time.monotonic() < began + 3
+        assert time.monotonic() < began + 4  # 3 where nothing else runs; 4.8 if its time were forgotten
     assert 0 < judged.all_layers < len(many)
 
 
