@@ -152,9 +152,8 @@ def mixed(given: Grades, found: Grades, weight: float) -> Grades:
     A row that may have several grades takes the other grades among them; one without a label takes them whole.
     """
     several = given.sum(axis=1, keepdims=True) > 1.5
-    allowed = given * found
-    allowed /= np.maximum(allowed.sum(axis=1, keepdims=True), 1e-9)
-    return np.where(several, allowed, (1 - weight) * given + weight * found).astype(np.float32)
+    among = believed(given, found, 0.0)
+    return np.where(several, among, (1 - weight) * given + weight * found).astype(np.float32)
 
 
 def folds_of(rows: Sequence[TrainingRow], folds: int) -> NDArray[np.int64]:
