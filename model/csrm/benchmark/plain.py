@@ -92,9 +92,7 @@ def last_word(
     columns = [GRADES.index(weights.template.labels[answer]) for answer in weights.answers]
     found = []
     for search, own in zip(searches, logits, strict=True):
-        said = encoder.logits(encoder.encode(search.query, search.products)).double().log_softmax(-1)
-        mixed = (1 - part.weight) * torch.from_numpy(own).log_softmax(-1) + part.weight * said[
-            :, columns
-        ].cpu()
-        found.append(mixed.numpy())
+        said = encoder.logits(encoder.encode(search.query, search.products)).double().log_softmax(-1).cpu()
+        alone = torch.from_numpy(own).log_softmax(-1)
+        found.append(((1 - part.weight) * alone + part.weight * said[:, columns]).numpy())
     return found

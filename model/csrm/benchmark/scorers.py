@@ -43,7 +43,6 @@ class Csrm:
         early_exit = model.bundle.manifest.exit
         self._early = early_exit.layer / layers if early_exit else 1.0
         self._encoder = model.encoder
-        self._encoder_is_first = early_exit is not None and early_exit.layer == 0
 
     def __call__(self, search: Search) -> Scores:
         judged = self._model.judge(search.query, search.products, locale=search.locale, level=self._level)
@@ -57,7 +56,7 @@ class Csrm:
         beside = 0.0
         if self._encoder:
             beside = self._encoder.flops(self._encoder.encode(search.query, search.products))
-            beside *= 1.0 if self._encoder_is_first else went_on
+            beside *= 1.0 if self._model.bundle.judges_first else went_on
         return beside + whole * (self._early + (1 - self._early) * went_on)
 
 
