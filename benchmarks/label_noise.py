@@ -33,10 +33,10 @@ from csrm.training.recipe import DistillationSettings, EncoderRecipe
 from csrm_cli.training_progress import log_step
 
 SOURCES = tuple(f"llm_judged/{locale}.jsonl.gz" for locale in ("en", "es", "ja", "ko", "zh-TW"))
-DISTILLATION = DistillationSettings(folds=2, rounds=1)
+DISTILLATION = DistillationSettings(folds=4, rounds=1)
 RECIPE = EncoderRecipe.model_validate(
     {
-        "epochs": 2,
+        "epochs": 3,
         "batch_rows": 16,  # some thousand rows are few steps of 64
         "warmup_steps": 40,
         "sources": [{"path": "as named"}],

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from csrm.encoder.bert import Tensors, base_of, changes_of, grade_logits, weights_of
 from csrm.encoder.e5 import E5File, installed
 from csrm.errors import BundleError
-from csrm.scoring.pace import Pace
+from csrm.prompt import GRADES
+from csrm.scoring.batching import batches
+from csrm.scoring.pace import BATCH_TOKENS, Pace
 from csrm.scoring.shares import Shares
 
 MAX_TOKENS = 128
@@ -90,6 +93,13 @@ class CrossEncoder:
         n, t = ids.shape
         with torch.inference_mode():
             return self._shares.run(run, n, n * t) if self.device.type == "cpu" else run(slice(0, n))
+
+    def grades(self, pairs: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Probabilities (n, 4) of E, S, C, I, of any number of pairs."""
+        found = np.empty((len(pairs), len(GRADES)), dtype=np.float32)
+        for places in batches([len(ids) for ids in pairs], BATCH_TOKENS):
+            found[places] = self.logits([pairs[i] for i in places]).softmax(-1).cpu().numpy()
+        return found
 
     def flops(self, pairs: Sequence[Sequence[int]]) -> float:
         """Operations that a pass over pairs takes at least."""

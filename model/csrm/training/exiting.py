@@ -1,8 +1,8 @@
 """An early exit for a model that is trained already: a head that says after some layers what the model will say.
 
 The head is a multinomial logistic regression on the residual stream of the last token, taught by the whole model's own
-grades; the model itself is not touched, so going on through all layers gives what it always gave. Knows the trainer
-and the head; knows no bundle.
+grades, or by the last word of model and cross-encoder, of which it then says most without it. The model itself
+is not touched: going on through all layers gives what it always gave. Knows the trainer and the head; knows no bundle.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from csrm.errors import InputError
+from csrm.model import mixed
 from csrm.training import relevance
 from csrm.training.heads import ExitHead
 from csrm.training.trainer import Trainer
@@ -27,7 +28,11 @@ SHRINKAGE = 0.1
 
 
 def fit_exits(
-    trainer: Trainer, examples: Sequence[relevance.Example], layers: Sequence[int]
+    trainer: Trainer,
+    examples: Sequence[relevance.Example],
+    layers: Sequence[int],
+    *,
+    beside: tuple[NDArray[np.float32], float] | None = None,
 ) -> dict[int, ExitHead]:
     """A head for each of some layers.
 
@@ -35,6 +40,8 @@ def fit_exits(
         trainer: with the adapter loaded.
         examples: encoded rows, unlike the dev rows; their labels are not looked at.
         layers: how many layers run before each head.
+        beside: grades (n, 4) of the rows by the cross-encoder beside the model, and its weight in the last word; null
+            where there is none.
 
     Raises:
         InputError: there are no rows.
@@ -42,6 +49,8 @@ def fit_exits(
     if not examples:
         raise InputError("An early exit needs rows to be fitted on.")
     grades, residuals = trainer.states(examples, layers)
+    if beside is not None:
+        grades = mixed(grades, *beside)
     return {layer: _head(residuals[layer], grades, trainer) for layer in layers}
 
 

@@ -37,34 +37,34 @@ class Forward(Protocol):
     ) -> Tensor: ...
 
 
-def forward_of(model: PeftModel, hardware: HardwareSettings) -> Forward:
-    """The fastest forward pass for this model and these settings."""
+def forward_of(model: PeftModel, hardware: HardwareSettings, dtype: torch.dtype) -> Forward:
+    """The fastest forward pass for this model and these settings, its products in ``dtype``."""
     base: Any = model.get_base_model()
     if LeanGemma3Engine.supports(base.config) and not (hardware.packed or hardware.four_bit):
-        return _lean(base, hardware.checkpointing)
+        return _lean(base, hardware.checkpointing, dtype)
     if hardware.checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
-    return _packed(base) if hardware.packed else _library(base)
+    return _packed(base, dtype) if hardware.packed else _library(base, dtype)
 
 
-def _library(base: Any) -> Forward:
+def _library(base: Any, dtype: torch.dtype) -> Forward:
     def run(ids: Tensor, last: Tensor, *, every: bool = False, tap: Tap | None = None) -> Tensor:
         _refuse(tap)
-        with torch.autocast(ids.device.type, dtype=torch.bfloat16):
+        with _products_in(dtype, ids.device):
             hidden: Tensor = base.model(input_ids=ids, use_cache=False).last_hidden_state
         return hidden.float() if every else _at(hidden, last).float()
 
     return run
 
 
-def _packed(base: Any) -> Forward:
+def _packed(base: Any, dtype: torch.dtype) -> Forward:
     """Rows end to end as one; positions that begin anew tell transformers where one ends and the next begins."""
 
     def run(ids: Tensor, last: Tensor, *, every: bool = False, tap: Tap | None = None) -> Tensor:
         _refuse(tap)
         places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         said = places <= last[:, None]
-        with torch.autocast(ids.device.type, dtype=torch.bfloat16):
+        with _products_in(dtype, ids.device):
             hidden: Tensor = base.model(
                 input_ids=ids[said][None], position_ids=places[said][None], use_cache=False
             ).last_hidden_state[0]
@@ -76,6 +76,10 @@ def _packed(base: Any) -> Forward:
     return run
 
 
+def _products_in(dtype: torch.dtype, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
 def _refuse(tap: Tap | None) -> None:
     if tap is not None:
         raise InputError(
@@ -83,7 +87,7 @@ def _refuse(tap: Tap | None) -> None:
         )
 
 
-def _lean(base: Any, checkpointing: bool) -> Forward:
+def _lean(base: Any, checkpointing: bool, dtype: torch.dtype) -> Forward:
     before: Any = gemma3.before_attention
     after: Any = gemma3.after_attention
     attention: Any = own_attention
@@ -95,7 +99,7 @@ def _lean(base: Any, checkpointing: bool) -> Forward:
         )
 
     def run(ids: Tensor, last: Tensor, *, every: bool = False, tap: Tap | None = None) -> Tensor:
-        weights = gemma3.weights_of(base, torch.bfloat16, _adapted)
+        weights = gemma3.weights_of(base, dtype, _adapted)
 
         def attend(_: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
             attended: Tensor = attention(q, k, v, weights.scale, mask)

@@ -35,6 +35,7 @@ from csrm.training.shipped import shipped_rows
 from csrm.training.starting import lora_of, start_of
 
 if TYPE_CHECKING:
+    from csrm.bundle import Bundle
     from csrm.training.distillation import Lesson
     from csrm.training.record import Progress
     from csrm.training.trainer import Trainer
@@ -154,7 +155,8 @@ def fit_exit(
     """Write the head of an early exit beside a trained adapter.
 
     Args:
-        adapter: folder of the adapter.
+        adapter: folder of the adapter. A cross-encoder in it, or else that of the bundle, speaks with its weight in the
+            grades that teach the head.
         bundle: whose knowledge it is for; and whose base and prompt, where the adapter does not say its own.
         data: files of rows that are not dev rows; every other row sees the knowledge that it would be served with.
         layer: how many layers run before the exit.
@@ -166,6 +168,7 @@ def fit_exit(
 
     Raises:
         InputError: a file is missing or wrong, the adapter does not fit, or the base has no such layer.
+        BundleError: the cross-encoder is broken, or for another encoder.
         MissingExtraError: the ``train`` extra is not installed.
         TrainingError: the head cannot be written.
     """
@@ -203,10 +206,33 @@ def fit_exit(
     trainer.load(adapter)
     ask = bundle_knowledge(found)
     lines = [ask(row.query, row.locale) if ask and i % 2 else () for i, row in enumerate(rows)]
-    heads = exiting.fit_exits(trainer, relevance.encode(rows, lines, trainer.encoder), [layer])
+    beside = _beside(adapter, found, rows, lines)
+    examples = relevance.encode(rows, lines, trainer.encoder)
+    heads = exiting.fit_exits(trainer, examples, [layer], beside=beside)
     with record.writing(adapter, resumes=False):
         heads[layer].save(adapter, layer)
     return len(rows)
+
+
+def _beside(
+    adapter: Path, bundle: Bundle, rows: Sequence[TrainingRow], lines: Sequence[Sequence[str]]
+) -> tuple[NDArray[np.float32], float] | None:
+    """What the cross-encoder says of rows, and its weight; null where neither the adapter nor the bundle has one."""
+    import torch
+
+    from csrm.bundle import ENCODER_FILE
+    from csrm.encoder import cross_encoder
+
+    file = adapter / ENCODER_FILE
+    if file.is_file():
+        weight = cross_encoder.weight_of(file)
+    elif bundle.encoder_path is not None and bundle.manifest.encoder is not None:
+        file, weight = bundle.encoder_path, bundle.manifest.encoder.weight
+    else:
+        return None
+    encoder = cross_encoder.CrossEncoder.load(file, "fp32", torch.device("cpu"))
+    asked = [(row.query, notes, row.title) for row, notes in zip(rows, lines, strict=True)]
+    return encoder.grades(cross_encoder.encode_pairs(encoder.tokenizer, asked)), weight
 
 
 def _lesson(

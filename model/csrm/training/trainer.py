@@ -38,6 +38,7 @@ from csrm.errors import BaseModelError, InputError, MissingExtraError, TrainingE
 from csrm.prompt import GRADES, PromptEncoder
 from csrm.scoring.base import prepare_base
 from csrm.scoring.batching import batches
+from csrm.scoring.cpu import lacking_bf16
 from csrm.training import parallel, relevance, translation
 from csrm.training.asked import write_asked
 from csrm.training.forward import forward_of
@@ -102,11 +103,14 @@ class Trainer:
     ) -> None:
         self.recipe = recipe
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if lacking := lacking_bf16(self.device):
+            log.info("training in fp32: %s", lacking)
+        dtype = torch.float32 if lacking else torch.bfloat16
         base = prepare_base(recipe.base)
         options = _loading(recipe.hardware, self.device)
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(base)
-            model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, **options)
+            model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **options)
         except (OSError, ValueError, ImportError) as error:
             raise BaseModelError(f"The base {recipe.base} cannot be loaded: {error}") from error
         self.encoder = PromptEncoder(self.tokenizer, recipe.prompt, recipe.limits)
@@ -125,7 +129,7 @@ class Trainer:
         order = [self.encoder.label_grades.index(grade) for grade in GRADES]
         self.label_rows = self.embedding[[self.encoder.label_ids[i] for i in order]].float()
         self.epsilon: float = getattr(model.config, "rms_norm_eps", 1e-6)
-        self._forward = forward_of(self.model, recipe.hardware)
+        self._forward = forward_of(self.model, recipe.hardware, dtype)
         self._annotators = annotators
         self._start = start
         self.reset()

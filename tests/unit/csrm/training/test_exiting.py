@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from csrm.bundle import EXIT_FILE
-from csrm.errors import InputError
+from csrm.bundle import ENCODER_FILE, EXIT_FILE
+from csrm.errors import BundleError, InputError
+from csrm.model import mixed
 from csrm.training import relevance
 from csrm.training.exiting import fit_exits
 from csrm.training.recipe import Recipe
@@ -48,7 +50,27 @@ def test_the_exit_says_what_the_model_says(trainer: Trainer) -> None:
     assert agreed[2] >= agreed[1] - 0.02  # the later, the surer
 
 
-def test_an_adapter_gets_its_head(trainer: Trainer, tmp_path: Path, tiny_bases: dict[str, Path]) -> None:
+def test_the_exit_says_what_model_and_encoder_say_together(trainer: Trainer) -> None:
+    trainer.label_rows = trainer.label_rows * 200
+    chance = np.random.default_rng(3)
+    examples = [
+        relevance.Example(list(map(int, chance.integers(3, 200, 12))), (1.0, 0.0, 0.0, 0.0))
+        for _ in range(900)
+    ]
+    with torch.compiler.set_stance("force_eager"):
+        grades, residuals = trainer.states(examples, [2])
+        other = np.ascontiguousarray(grades[:, ::-1])  # an encoder that says E where the model says I
+        heads = fit_exits(trainer, examples[:700], [2], beside=(other[:700], 0.8))
+    early = heads[2](torch.from_numpy(residuals[2][700:]), trainer.epsilon).detach().numpy().argmax(axis=1)
+    both = mixed(grades, other, 0.8)[700:].argmax(axis=1)
+    commonest = np.bincount(both).max() / len(both)
+    assert (early == both).mean() > commonest + 0.05
+    assert (early == grades[700:].argmax(axis=1)).mean() < commonest
+
+
+def test_an_adapter_gets_its_head(
+    trainer: Trainer, tmp_path: Path, tiny_bases: dict[str, Path], tiny_encoder: Path
+) -> None:
     adapter = trainer.save(tmp_path)
     before = (adapter / "adapter_model.safetensors").read_bytes()
     bundle = tmp_path / "bundle"
@@ -67,3 +89,20 @@ def test_an_adapter_gets_its_head(trainer: Trainer, tmp_path: Path, tiny_bases: 
         fit_exit(tmp_path / "nowhere", bundle, [tmp_path / "rows.jsonl"], 2, 30)
     with pytest.raises(InputError, match="base has 3 layers"):
         fit_exit(adapter, bundle, [tmp_path / "rows.jsonl"], 3, 30)
+
+    shutil.copy(tiny_encoder, adapter / ENCODER_FILE)
+    heads = []
+    for place in (adapter, bundle):
+        with torch.compiler.set_stance("force_eager"):
+            fit_exit(adapter, bundle, [tmp_path / "rows.jsonl"], 2, 30)
+        heads.append(load_file(adapter / EXIT_FILE))
+        if place == adapter:  # from here on it is the bundle's
+            (adapter / ENCODER_FILE).rename(bundle / ENCODER_FILE)
+            (bundle / "bundle.json").write_text(
+                json.dumps(manifest | {"encoder": {"weight": 0.5}, "exit": {"layer": 0}})
+            )
+    assert (heads[0]["rows"] - head["rows"]).abs().max() > 1e-3
+    assert torch.equal(heads[0]["rows"], heads[1]["rows"])
+    (adapter / ENCODER_FILE).write_bytes(b"broken")
+    with pytest.raises(BundleError, match="cannot be read"):
+        fit_exit(adapter, bundle, [tmp_path / "rows.jsonl"], 2, 30)

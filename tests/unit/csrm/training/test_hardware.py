@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from csrm.errors import InputError, MissingExtraError
 from csrm.training import relevance, translation
@@ -151,3 +152,36 @@ def test_an_exit_is_not_packed(settings: Settings, tmp_path: Path) -> None:
     recipe = Recipe.model_validate(settings | {"exit": {"layer": 1}, "hardware": {"packed": True}})
     with pytest.raises(InputError, match="exit: only Gemma 3 bases can be trained with an early exit"):
         train(recipe, tmp_path / "run", [tmp_path])
+
+
+class Products(TorchDispatchMode):
+    """Notes the number formats of what is multiplied as matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.formats: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm, torch.ops.aten.addmm):
+            self.formats |= {arg.dtype for arg in args if isinstance(arg, torch.Tensor)}
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("hardware", [{}, {"packed": True}])
+@pytest.mark.parametrize(
+    ("lacking", "expected"), [(None, torch.bfloat16), ("this CPU has no AVX-512", torch.float32)]
+)
+def test_nothing_waits_for_bf16_where_a_cpu_has_none(
+    settings: Settings,
+    tiny_bases: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    hardware: Settings,
+    lacking: str | None,
+    expected: torch.dtype,
+) -> None:
+    monkeypatch.setattr("csrm.training.trainer.lacking_bf16", lambda device: lacking)
+    with Products() as products:
+        learnt(settings, tiny_bases["gemma3"], hardware)
+    assert expected in products.formats
+    if lacking:
+        assert products.formats == {torch.float32}
