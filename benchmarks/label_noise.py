@@ -38,7 +38,6 @@ RECIPE = EncoderRecipe.model_validate(
     {
         "epochs": 3,
         "batch_rows": 16,  # some thousand rows are few steps of 64
-        "warmup_steps": 40,
         "sources": [{"path": "as named"}],
         "dev": ["as named"],
     }

@@ -159,10 +159,11 @@ class EncoderTrainer:
             log = record.Record(run)
         left = sum(len(row.ids) for batch in plan[self.step :] for row in batch)
         began, tokens, recent = time.perf_counter(), 0, math.nan
+        rise = round(len(plan) * self.recipe.warmup)
         for batch in itertools.islice(plan, self.step, None):
-            warm = min(1.0, (self.step + 1) / max(1, self.recipe.warmup_steps))
+            warm = min(1.0, (self.step + 1) / max(1, rise))
             rate = self.recipe.learning_rate * warm * max(0.02, 1 - self.step / len(plan))
-            loss = self._learn(batch, rate)
+            loss = self._learn(batch, rate, warmed_up=self.step >= rise)
             recent = loss if math.isnan(recent) else 0.95 * recent + 0.05 * loss
             tokens += sum(len(row.ids) for row in batch)
             speed = tokens / (time.perf_counter() - began)
@@ -200,7 +201,7 @@ class EncoderTrainer:
         """Write the encoder beside an adapter, as the scoring engine reads it; the old one stays until then."""
         save_changes(self.changes, adapter / ENCODER_FILE, self.recipe.weight)
 
-    def _learn(self, batch: Sequence[Row], rate: float) -> float:
+    def _learn(self, batch: Sequence[Row], rate: float, *, warmed_up: bool) -> float:
         """One optimiser step; gives its loss.
 
         Raises:
@@ -217,7 +218,7 @@ class EncoderTrainer:
         loss = (weights * (relevant - (wanted * said).sum(-1))).mean()
         if not torch.isfinite(loss):
             raise TrainingError(f"The loss of step {self.step + 1} is not a number: lower learning_rate.")
-        if len(batch) >= TOLD_APART and self.step >= self.recipe.warmup_steps and odds.std() < COLLAPSED:
+        if warmed_up and len(batch) >= TOLD_APART and odds.std() < COLLAPSED:
             raise TrainingError(
                 f"At step {self.step + 1} all rows get the same grades, and nothing is learnt any more: lower "
                 "learning_rate."

@@ -235,7 +235,9 @@ class EncoderRecipe(_Settings):
     rank: int = Field(default=24, ge=1, description="Of the changes of each linear map.")
     epochs: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=5e-4, gt=0)
-    warmup_steps: int = Field(default=100, ge=0)
+    warmup: float = Field(
+        default=0.12, ge=0, lt=1, description="Share of the steps in which the rate rises, a teacher's too."
+    )
     batch_rows: int = Field(default=64, ge=1)
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)

@@ -59,7 +59,7 @@ def recipe(**settings: object) -> EncoderRecipe:
         "epochs": 2,
         "rank": 2,
         "batch_rows": 4,
-        "warmup_steps": 2,
+        "warmup": 0.04,
         "checkpoint_steps": 2,
     }
     return EncoderRecipe.model_validate(plain | settings)
@@ -202,7 +202,7 @@ def test_a_loss_that_is_no_number_ends_it_and_leaves_what_there_was(data: Path) 
 
 
 def test_a_batch_whose_rows_all_get_the_same_grades_ends_it(data: Path) -> None:
-    settings = recipe(warmup_steps=0, checkpoint_steps=1)
+    settings = recipe(warmup=0, checkpoint_steps=1)
     trainer = EncoderTrainer(installed(), settings)
     alike = [
         Row(ids, "human", target_of(label))
@@ -214,6 +214,23 @@ def test_a_batch_whose_rows_all_get_the_same_grades_ends_it(data: Path) -> None:
     with pytest.raises(TrainingError, match="step 1 all rows get the same grades"):
         trainer.fit([alike], run)
     assert not (run / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("steps", [5, 20])
+def test_a_short_training_is_not_all_warm_up(data: Path, steps: int) -> None:
+    settings = recipe(warmup=0.4, learning_rate=1e-3)
+    trainer = EncoderTrainer(installed(), settings)
+    pairs = encode_pairs(trainer.tokenizer, [("lamp", [], "a red lamp"), ("lamp", [], "glue")])
+    batch = [Row(ids, "human", target_of(label)) for ids, label in zip(pairs, "EI", strict=True)]
+    rates: list[float] = []
+    trainer.fit(
+        [batch] * steps,
+        data.parent / "run",
+        on_step=lambda _: rates.append(max(group["lr"] for group in trainer._optimizer.param_groups)),
+    )
+    highest = int(np.argmax(rates)) + 1
+    assert highest == 0.4 * steps
+    assert rates[-1] < 0.3 * max(rates)
 
 
 def test_an_adapter_that_is_not_there_is_named_before_anything_is_trained(data: Path) -> None:
