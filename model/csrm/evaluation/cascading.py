@@ -14,7 +14,7 @@ import numpy as np
 
 from csrm.bundle import EarlyExit
 from csrm.calibration import Floats, fit_threshold
-from csrm.cascade import Mask, fit_rule, roc_auc
+from csrm.cascade import ExitRule, Mask, fit_rule, roc_auc
 from csrm.errors import InputError, MissingExtraError
 from csrm.evaluation.bootstrap import clusters
 from csrm.evaluation.by_locale import defects_of, fit_calibrations
@@ -64,6 +64,10 @@ def fit_cascade(
 ) -> CascadeFit:
     """Fit the exit's calibrations, its threshold and the rule of who goes on.
 
+    A rule hangs on single rows: one relevant product more or less can move a margin fivefold. So it is fitted to
+    ``FOLDS`` parts of the rows, each without a fifth of the queries, and the median of their margins is taken; where
+    the rows are too few for that, it is fitted once to all of them.
+
     Args:
         rows: labelled pairs that were never trained on.
         early: raw P(C or I) of each by the exit, or by the cross-encoder before the first layer, (n,).
@@ -83,8 +87,14 @@ def fit_cascade(
     threshold = min(
         1.0, float(np.ceil(fit_threshold(irrelevance, ~is_defect, max_loss=max_loss) * 1e6) / 1e6)
     )
-    rule = fit_rule(irrelevance, full, thresholds, is_defect, page=before.rule.page)
-    on = _going_on(rows, irrelevance, full, thresholds, is_defect)
+    rules, on = _going_on(rows, irrelevance, full, thresholds, is_defect)
+    if not rules:
+        rules = [fit_rule(irrelevance, full, thresholds, is_defect)]
+    rule = ExitRule(
+        below=float(np.median([rule.below for rule in rules])),
+        above=float(np.median([rule.above for rule in rules])),
+        page=before.rule.page,
+    )
     nobody = np.zeros(len(rows), dtype=np.bool_)
     return CascadeFit(
         before.model_copy(
@@ -105,8 +115,9 @@ def fit_cascade(
 
 def _going_on(
     rows: Sequence[LabelledPair], early: Floats, full: Floats, thresholds: Floats, is_defect: Mask
-) -> Mask:
-    """Who goes on by a rule that did not see their query; all where the rows are too few for that."""
+) -> tuple[list[ExitRule], Mask]:
+    """Rules fitted to parts of the rows, and who goes on by the one that did not see their query; no rules, and all,
+    where the rows are too few for that."""
     try:
         from sklearn.model_selection import GroupKFold
     except ImportError as error:
@@ -114,14 +125,16 @@ def _going_on(
     on = np.ones(len(rows), dtype=np.bool_)
     cluster = clusters(rows)
     if len(np.unique(cluster)) < FOLDS:
-        return on
+        return [], on
+    rules = []
     try:
         for seen, left_out in GroupKFold(FOLDS, shuffle=True, random_state=0).split(early, groups=cluster):
-            rule = fit_rule(early[seen], full[seen], thresholds[seen], is_defect[seen], page=0)
+            rule = fit_rule(early[seen], full[seen], thresholds[seen], is_defect[seen])
+            rules.append(rule)
             on[left_out] = rule.near(early[left_out], thresholds[left_out])
     except InputError:  # a fold without one kind of rows
-        on[:] = True
-    return on
+        return [], np.ones(len(rows), dtype=np.bool_)
+    return rules, on
 
 
 def _figures(irrelevance: Floats, thresholds: Floats, is_defect: Mask, on: Mask) -> LevelFigures:
