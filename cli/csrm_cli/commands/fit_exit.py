@@ -14,7 +14,12 @@ def fit_exit(
         list[Path], typer.Option(help="Rows to fit on (JSONL), none of them a dev row; labels do not matter.")
     ],
     layer: Annotated[int, typer.Option(min=1, help="How many layers run before the exit.")],
-    bundle: Annotated[str, typer.Option(help="Bundle whose knowledge it is for.")] = "default",
+    bundle: Annotated[
+        str,
+        typer.Option(
+            help="Bundle whose knowledge it is for; its cross-encoder teaches too, if none is beside the adapter."
+        ),
+    ] = "default",
     rows: Annotated[int, typer.Option(min=100, help="Most rows, drawn at random.")] = 4_000,
 ) -> None:
     """Fit an early exit to a trained adapter: what the cascade's levels fast and balanced stop at."""

@@ -1,8 +1,8 @@
 """An early exit for a model that is trained already: a head that says after some layers what the model will say.
 
 The head is a multinomial logistic regression on the residual stream of the last token, taught by the whole model's own
-grades, or by the last word of model and cross-encoder, of which it then says most without it. The model itself
-is not touched: going on through all layers gives what it always gave. Knows the trainer and the head; knows no bundle.
+grades, or by the last word of model and cross-encoder, so that some of what the latter knows is said without it. The
+model itself is not touched: all layers give what they always gave. Knows the trainer and the head; knows no bundle.
 """
 
 from __future__ import annotations
