@@ -29,14 +29,18 @@ def trainer(tiny_bases: dict[str, Path]) -> Trainer:
         return Trainer(Recipe.model_validate(recipe))
 
 
-def test_the_exit_says_what_the_model_says(trainer: Trainer) -> None:
-    # Answers apart enough that there is something to say.
-    trainer.label_rows = trainer.label_rows * 200
+def random_examples() -> list[relevance.Example]:
     chance = np.random.default_rng(3)
-    examples = [
+    return [
         relevance.Example(list(map(int, chance.integers(3, 200, 12))), (1.0, 0.0, 0.0, 0.0))
         for _ in range(900)
     ]
+
+
+def test_the_exit_says_what_the_model_says(trainer: Trainer) -> None:
+    # Answers apart enough that there is something to say.
+    trainer.label_rows = trainer.label_rows * 200
+    examples = random_examples()
     with torch.compiler.set_stance("force_eager"):
         heads = fit_exits(trainer, examples[:700], [1, 2])
         grades, residuals = trainer.states(examples[700:], [1, 2])
@@ -52,11 +56,7 @@ def test_the_exit_says_what_the_model_says(trainer: Trainer) -> None:
 
 def test_the_exit_says_what_model_and_encoder_say_together(trainer: Trainer) -> None:
     trainer.label_rows = trainer.label_rows * 200
-    chance = np.random.default_rng(3)
-    examples = [
-        relevance.Example(list(map(int, chance.integers(3, 200, 12))), (1.0, 0.0, 0.0, 0.0))
-        for _ in range(900)
-    ]
+    examples = random_examples()
     with torch.compiler.set_stance("force_eager"):
         grades, residuals = trainer.states(examples, [2])
         other = np.ascontiguousarray(grades[:, ::-1])  # an encoder that says E where the model says I
