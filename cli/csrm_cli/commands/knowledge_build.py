@@ -28,7 +28,9 @@ Url = Annotated[
 
 @app.command()
 def terms(
-    file: Annotated[Path, typer.Argument(help="CSV: term,meaning and, if wanted, aliases,locale,weight.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV: term,meaning and, if wanted, aliases,locale,weight,only_typed.")
+    ],
     into: Into,
     source: Source = "terms",
     dry_run: DryRun = False,

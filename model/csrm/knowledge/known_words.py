@@ -16,7 +16,7 @@ from csrm.knowledge.entries import CategoryEntry, QueryEntry, TermEntry
 from csrm.knowledge.folding import Script, fold, fold_width, script
 from csrm.knowledge.literal import Occurrence, SpellingFinder
 from csrm.knowledge.ngrams import NgramIndex
-from csrm.knowledge.sounds import SoundFinder
+from csrm.knowledge.sounds import SoundFinder, Sounding, read_alike
 
 _LIKELY_SLIP = 0.45
 """Share of a term's n-grams in the query from which its edits are counted: one slip in five halves it."""
@@ -45,8 +45,18 @@ class FoundWords:
 class KnownWords:
     """The spellings of a store, built once, safe to share between threads."""
 
-    def __init__(self, entries: Sequence[QueryEntry | TermEntry | CategoryEntry]) -> None:
-        self._entries = entries
+    def __init__(
+        self,
+        entries: Sequence[QueryEntry | TermEntry | CategoryEntry],
+        is_word: Callable[[str], bool] = lambda text: False,
+    ) -> None:
+        """
+        Args:
+            entries: of the store.
+            is_word: whether a text is a word that many people write, which is then no slip for a word of the store:
+                "capa" is none for "carpa", nor does "sin" sound like something else.
+        """
+        self._entries, self._is_word = entries, is_word
         spelled = [
             (number, spelling)
             for number, entry in enumerate(entries)
@@ -54,6 +64,7 @@ class KnownWords:
             for spelling in entry.spellings()
         ]
         self._finder = SpellingFinder(spelled)
+        spelled = [one for one in spelled if not _must_be_typed(entries[one[0]])]
         self._owners = [number for number, _ in spelled]
         self._folded = [fold(spelling) for _, spelling in spelled]
         self._ngrams = NgramIndex([spelling for _, spelling in spelled])
@@ -79,7 +90,7 @@ class KnownWords:
         """
         folded = fold(query)
         terms = self._terms(query, locale)
-        slips, likeness = self._slips(folded, locale, terms, believable)
+        slips, likeness = self._slips(query, folded, locale, terms, believable)
         misread = [_span(folded, words) for words in slips.values()]
         # A word within a longer, misspelled one means that: "cascos" are headphones, "cascos bici" helmets.
         terms = [one for one in terms if not any(one.start in span for span in misread)]
@@ -96,7 +107,9 @@ class KnownWords:
         """Terms in the query; of those with one spelling the shop's language's, if there is one."""
         places: dict[int, list[Occurrence]] = defaultdict(list)
         for found in self._finder.find(query, head_first=language(locale) in _HEAD_FIRST):
-            if not false_friend(self._entries[found.owner].locale, locale, found.spelling):
+            entry = self._entries[found.owner]
+            abroad = _must_be_typed(entry) and not same_language(entry.locale, locale)
+            if not abroad and not false_friend(entry.locale, locale, found.spelling):
                 places[found.start].append(found)
         kept: list[Occurrence] = []
         for rivals in places.values():
@@ -122,11 +135,15 @@ class KnownWords:
 
     def _slips(
         self,
+        query: str,
         folded: str,
         locale: str | None,
         known: Sequence[Occurrence],
         believable: Callable[[int, float], bool],
     ) -> tuple[dict[int, str], dict[int, float]]:
+        def meant(words: str) -> bool:
+            return _within(_span(folded, words), known) or self._is_word(_as_typed(query, folded, words))
+
         shares = self._ngrams.covered(folded)
         slips: dict[int, str] = {}
         likeness: dict[int, float] = {}
@@ -136,11 +153,11 @@ class KnownWords:
             if number in slips or not same_language(self._entries[number].locale, locale):
                 continue
             words = misspelled_in(folded, self._folded[row])
-            if words and not _within(_span(folded, words), known):
+            if words and not meant(words):
                 slips[number] = words
                 likeness[number] = float(shares[row])
         for heard in self._sounds.find(folded):
-            if heard.owner in slips or _within(_span(folded, heard.words), known):
+            if heard.owner in slips or meant(heard.words) or self._homophone(heard):
                 continue
             if believable(heard.owner, heard.likeness):
                 slips[heard.owner] = heard.words
@@ -151,6 +168,19 @@ class KnownWords:
             if not any(words != longer and words in longer for longer in slips.values())
         }
         return longest, {number: likeness[number] for number in longest}
+
+    def _homophone(self, heard: Sounding) -> bool:
+        """Whether words are a Chinese word of their own: of one sound there are many, and one or two characters
+        transcribe no name. Other characters of the same word, as 电脑 of 電腦, sound the same."""
+        if len(heard.words) > 2 or any(script(char) is not Script.HAN for char in heard.words):
+            return False
+        entry = self._entries[heard.owner]
+        spellings = entry.spellings() if isinstance(entry, TermEntry) else []
+        return not any(read_alike(spelling, heard.words) for spelling in spellings)
+
+
+def _must_be_typed(entry: QueryEntry | TermEntry | CategoryEntry) -> bool:
+    return isinstance(entry, TermEntry) and entry.only_typed
 
 
 def same_language(entry: str | None, shop: str | None) -> bool:

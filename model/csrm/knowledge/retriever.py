@@ -124,7 +124,7 @@ class Retriever:
         crowd = max(len(snapshot.vectors) if texts is None else texts, 100)
         self._floor = self.settings.dense_floor + self.settings.floor_per_tenfold * math.log10(crowd / 100)
         entries = snapshot.entries
-        self._words = KnownWords(entries)
+        self._words = KnownWords(entries, embedder.is_word)
         self._numbers = {entry.id: number for number, entry in enumerate(entries)}
         self._every = np.arange(len(snapshot.vectors))
         self._owners = np.repeat(np.arange(len(entries)), np.diff(snapshot.starts))
@@ -226,10 +226,13 @@ class Retriever:
         taxed = near.cosines - np.float32(self.settings.same_writing_toll) * (
             self._writings[near.rows] == code
         )
+        best = np.full(len(self.snapshot.entries), -1, dtype=np.float32)
         if self.snapshot.nearest is None:
-            best = np.maximum.reduceat(taxed, self.snapshot.starts[:-1])
+            starts = self.snapshot.starts
+            have = np.flatnonzero(np.diff(starts))  # the texts of the others have no place between theirs
+            if len(have):
+                best[have] = np.maximum.reduceat(taxed, starts[have])
         else:
-            best = np.full(len(self.snapshot.entries), -1, dtype=np.float32)
             np.maximum.at(best, self._owners[near.rows], taxed)
         return cast(Scores, np.round(best, 4))
 
@@ -301,6 +304,8 @@ class Retriever:
         close[others] = -1
         if found.whole:
             known = np.concatenate([self._vectors(term) for term in terms])
+            if not len(known):
+                return
             near = ((close >= self._floor) | (lexical > 0)) & ~self._is_term
             for number in np.flatnonzero(near).tolist():
                 close[number] = min(close[number], np.round((self._vectors(number) @ known.T).max(), 4))

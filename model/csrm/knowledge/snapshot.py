@@ -80,7 +80,8 @@ class KnowledgeSnapshot:
     """Shape (texts, dimension), each of length one and free of its language; grouped by entry. In memory, or of
     more than `EXACT_ENTRIES` entries in the file that they were saved in."""
     starts: npt.NDArray[np.int32]
-    """Shape (entries + 1,): the texts of entry i are vectors[starts[i] : starts[i + 1]], never none."""
+    """Shape (entries + 1,): the texts of entry i are vectors[starts[i] : starts[i + 1]]; none of a term that must be
+    typed."""
     query_removal: LanguageRemoval
     """What a query vector goes through before it is compared with `vectors`."""
     embedder: EmbedderId

@@ -116,6 +116,12 @@ class SoundFinder:
         return list(best.values())
 
 
+def read_alike(one: str, other: str) -> bool:
+    """Whether two texts of Chinese characters are read the same in Mandarin, but for the tones: 电脑 and 電腦."""
+    first, second = (pinyin(text, style=Style.NORMAL) for text in (one, other))
+    return bool(first == second)
+
+
 def sound(text: str) -> Sound | None:
     """How a text sounds; None for one with characters of no sound, such as digits, or too short to tell."""
     letters = _letters(fold(text))

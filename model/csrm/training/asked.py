@@ -1,4 +1,5 @@
-"""What an adapter was trained to be asked: its base, its prompt and its limits, in a file beside it.
+"""What an adapter was trained to be asked: its base, its prompt and its limits, in a file beside it; and the
+cross-encoder that judges with it.
 
 A bundle that is made of the adapter asks in the same words. Knows adapters on disk and prompts; knows no model.
 """
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from csrm.bundle import Manifest
+from csrm.bundle import ENCODER_FILE, Bundle, EncoderPart, Manifest
 from csrm.errors import InputError
 from csrm.prompt import PromptLimits, PromptTemplate
 from csrm.training.recipe import Recipe
@@ -64,6 +65,22 @@ def asked_of(adapter: Path) -> Asked | None:
         fault = error.errors()[0]
         field = ".".join(map(str, fault["loc"])) or "asked"
         raise InputError(f"{file}, {field}: {fault['msg']}.") from error
+
+
+def encoder_for(adapter: Path, bundle: Bundle) -> tuple[Path, EncoderPart] | None:
+    """The cross-encoder that judges with an adapter, its file and its weight: the one beside the adapter, or else that
+    of the bundle; null where neither has one.
+
+    Raises:
+        BundleError: the file beside the adapter is broken.
+    """
+    from csrm.encoder.cross_encoder import weight_of
+
+    own = adapter / ENCODER_FILE
+    if own.is_file():
+        return own, EncoderPart(weight=weight_of(own))
+    part = bundle.manifest.encoder
+    return None if part is None else (bundle.path / ENCODER_FILE, part)
 
 
 def manifest_for(adapter: Path, manifest: Manifest) -> Manifest:

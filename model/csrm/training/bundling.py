@@ -31,7 +31,7 @@ from csrm.evaluation.grading import bundle_knowledge, grade_rows
 from csrm.evaluation.scores import Scores
 from csrm.model import RelevanceModel
 from csrm.reference import reference_rows
-from csrm.training.asked import manifest_for
+from csrm.training.asked import encoder_for, manifest_for
 from csrm.training.card import card
 from csrm.training.data import read_pairs, refuse_one_kind
 
@@ -92,7 +92,7 @@ def calibrated_bundle(
         (work / CARD_FILE).unlink(missing_ok=True)
         early_exit, encoder = start.exit, start.encoder
         if adapter is not None:
-            early_exit, encoder = _put_adapter(adapter, work, early_exit, encoder)
+            early_exit, encoder = _put_adapter(adapter, work, old)
         if weight is not None:
             if encoder is None:
                 raise InputError("weight: this bundle has no cross-encoder that could have one.")
@@ -167,15 +167,12 @@ def calibrated_bundle(
     return load_bundle(out)
 
 
-def _put_adapter(
-    adapter: Path, work: Path, before: EarlyExit | None, encoder: EncoderPart | None
-) -> tuple[EarlyExit | None, EncoderPart | None]:
-    """Put an adapter into a bundle, and what stands beside it: the head of an early exit, a cross-encoder.
+def _put_adapter(adapter: Path, work: Path, old: Bundle) -> tuple[EarlyExit | None, EncoderPart | None]:
+    """Put an adapter into a copy of a bundle, and what stands beside it: the head of an early exit, a cross-encoder.
 
     The old head goes, which fits the old adapter only; the old cross-encoder stays where no other one comes. Without a
     head it judges early.
     """
-    from csrm.encoder.cross_encoder import weight_of
     from csrm.scoring.exit import layer_of
 
     shutil.rmtree(work / "adapter", ignore_errors=True)
@@ -183,9 +180,10 @@ def _put_adapter(
     (work / "adapter").mkdir()
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         shutil.copy(adapter / file, work / "adapter" / file)
-    if (adapter / ENCODER_FILE).is_file():
-        shutil.copy(adapter / ENCODER_FILE, work / ENCODER_FILE)
-        encoder = EncoderPart(weight=weight_of(work / ENCODER_FILE))
+    before, encoder = old.manifest.exit, None
+    if found := encoder_for(adapter, old):
+        path, encoder = found
+        shutil.copy(path, work / ENCODER_FILE)
     if not (adapter / EXIT_FILE).is_file():
         if encoder is None:
             return None, None

@@ -23,11 +23,10 @@ from torch import Tensor
 
 from csrm.bundle import ENCODER_FILE
 from csrm.encoder.bert import Tensors, base_of, changes_of, grade_logits, weights_of
-from csrm.encoder.cross_encoder import padded, pair_tokenizer, word_rows
+from csrm.encoder.cross_encoder import graded, padded, pair_tokenizer, word_rows
 from csrm.encoder.e5 import E5File
 from csrm.errors import InputError, TrainingError
 from csrm.prompt import GRADES
-from csrm.scoring.batching import batches
 from csrm.training import record
 from csrm.training.heads import Annotators
 from csrm.training.recipe import EncoderRecipe
@@ -189,13 +188,12 @@ class EncoderTrainer:
             pairs: token ids.
             annotators: whom each grade is to lean like; a human where null.
         """
-        found = np.empty((len(pairs), len(GRADES)), dtype=np.float32)
-        for places in batches([len(ids) for ids in pairs], GRADED_TOKENS):
-            logits = self._logits([pairs[i] for i in places])
-            if annotators is not None:
-                logits = logits + self._annotators([annotators[i] for i in places])
-            found[places] = logits.softmax(-1).numpy()
-        return found
+
+        def logits(places: Sequence[int]) -> Tensor:
+            found = self._logits([pairs[i] for i in places])
+            return found if annotators is None else found + self._annotators([annotators[i] for i in places])
+
+        return graded(pairs, GRADED_TOKENS, logits)
 
     def save(self, adapter: Path) -> None:
         """Write the encoder beside an adapter, as the scoring engine reads it; the old one stays until then."""

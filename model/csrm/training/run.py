@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from csrm.errors import InputError, MissingExtraError
 from csrm.training import continuing
+from csrm.training.asked import encoder_for, manifest_for
 from csrm.training.data import (
     TrainingRow,
     deduplicated,
@@ -35,7 +36,8 @@ from csrm.training.shipped import shipped_rows
 from csrm.training.starting import lora_of, start_of
 
 if TYPE_CHECKING:
-    from csrm.bundle import Bundle
+    import torch
+
     from csrm.training.distillation import Lesson
     from csrm.training.record import Progress
     from csrm.training.trainer import Trainer
@@ -176,7 +178,6 @@ def fit_exit(
         from csrm.bundle import load_bundle
         from csrm.evaluation.grading import bundle_knowledge
         from csrm.training import exiting, record, relevance
-        from csrm.training.asked import manifest_for
         from csrm.training.trainer import Trainer
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
@@ -206,7 +207,10 @@ def fit_exit(
     trainer.load(adapter)
     ask = bundle_knowledge(found)
     lines = [ask(row.query, row.locale) if ask and i % 2 else () for i, row in enumerate(rows)]
-    beside = _beside(adapter, found, rows, lines)
+    beside = None
+    if part := encoder_for(adapter, found):
+        file, encoder = part
+        beside = _by_encoder(file, rows, lines, trainer.device), encoder.weight
     examples = relevance.encode(rows, lines, trainer.encoder)
     heads = exiting.fit_exits(trainer, examples, [layer], beside=beside)
     with record.writing(adapter, resumes=False):
@@ -214,25 +218,15 @@ def fit_exit(
     return len(rows)
 
 
-def _beside(
-    adapter: Path, bundle: Bundle, rows: Sequence[TrainingRow], lines: Sequence[Sequence[str]]
-) -> tuple[NDArray[np.float32], float] | None:
-    """What the cross-encoder says of rows, and its weight; null where neither the adapter nor the bundle has one."""
-    import torch
+def _by_encoder(
+    file: Path, rows: Sequence[TrainingRow], lines: Sequence[Sequence[str]], device: torch.device
+) -> NDArray[np.float32]:
+    """Grades (n, 4) of rows by a cross-encoder that is told the same of their queries."""
+    from csrm.encoder.cross_encoder import CrossEncoder, encode_pairs
 
-    from csrm.bundle import ENCODER_FILE
-    from csrm.encoder import cross_encoder
-
-    file = adapter / ENCODER_FILE
-    if file.is_file():
-        weight = cross_encoder.weight_of(file)
-    elif bundle.encoder_path is not None and bundle.manifest.encoder is not None:
-        file, weight = bundle.encoder_path, bundle.manifest.encoder.weight
-    else:
-        return None
-    encoder = cross_encoder.CrossEncoder.load(file, "fp32", torch.device("cpu"))
+    encoder = CrossEncoder.load(file, "fp32", device)
     asked = [(row.query, notes, row.title) for row, notes in zip(rows, lines, strict=True)]
-    return encoder.grades(cross_encoder.encode_pairs(encoder.tokenizer, asked)), weight
+    return encoder.grades(encode_pairs(encoder.tokenizer, asked))
 
 
 def _lesson(

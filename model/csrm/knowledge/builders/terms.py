@@ -1,4 +1,4 @@
-"""Term entries from a CSV with a header line: ``term,meaning`` and, if wanted, ``aliases,locale,weight``.
+"""Term entries from a CSV with a header line: ``term,meaning`` and, if wanted, ``aliases,locale,weight,only_typed``.
 
 Aliases are parted by ``|``. Knows CSV and term entries.
 """
@@ -12,7 +12,7 @@ from csrm.errors import KnowledgeError
 from csrm.knowledge.builders.merging import entry_id
 from csrm.knowledge.entries import TermEntry, parse_entry
 
-_COLUMNS = frozenset({"term", "meaning", "aliases", "locale", "weight"})
+_COLUMNS = frozenset({"term", "meaning", "aliases", "locale", "weight", "only_typed"})
 
 
 def read_terms(path: str | Path, *, source: str = "terms") -> list[TermEntry]:
@@ -28,7 +28,7 @@ def read_terms(path: str | Path, *, source: str = "terms") -> list[TermEntry]:
             columns = set(rows.fieldnames or ())
             if wrong := ({"term", "meaning"} - columns) | (columns - _COLUMNS):
                 raise KnowledgeError(
-                    f"{path}: the header must be term,meaning and may have aliases,locale,weight; "
+                    f"{path}: the header must be term,meaning and may have aliases,locale,weight,only_typed; "
                     f"look at {', '.join(sorted(map(str, wrong)))}."
                 )
             return [_entry(row, source, f"{path}, line {rows.line_num}") for row in rows]
@@ -46,7 +46,7 @@ def _entry(row: dict[str | None, str | None], source: str, place: str) -> TermEn
     said = {column: value.strip() for column, value in row.items() if column and value and value.strip()}
     term, locale = said.get("term", ""), said.get("locale")
     fields: dict[str, object] = {"kind": "term", "source": source, "id": entry_id(source, term, locale or "")}
-    fields |= {column: said[column] for column in ("locale", "weight") if column in said}
+    fields |= {column: said[column] for column in ("locale", "weight", "only_typed") if column in said}
     fields |= {"term": term, "meaning": said.get("meaning", "")}
     fields["aliases"] = [alias.strip() for alias in said.get("aliases", "").split("|") if alias.strip()]
     try:

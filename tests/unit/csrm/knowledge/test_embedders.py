@@ -29,6 +29,13 @@ def test_a_batch_gives_what_single_texts_give(embedder: Embedder) -> None:
     assert np.allclose(embedder.embed_queries(TEXTS), single, atol=1e-5)
 
 
+def test_it_tells_words_from_slips(embedder: Embedder) -> None:
+    assert [text for text in ("sin", "capa", "手机", "スマホ") if not embedder.is_word(text)] == []
+    assert [
+        text for text in ("addidas", "sartem", "iphnoe", "two words", "", " ") if embedder.is_word(text)
+    ] == []
+
+
 def test_no_text_gives_no_vector(embedder: Embedder) -> None:
     assert embedder.embed_passages([]).shape == (0, 384)
 

@@ -8,9 +8,15 @@ from csrm.knowledge import CategoryEntry, QueryEntry, TermEntry
 from csrm.knowledge.known_words import KnownWords
 
 
-def term(id: str, locale: str | None, *spellings: str) -> TermEntry:
+def term(id: str, locale: str | None, *spellings: str, only_typed: bool = False) -> TermEntry:
     return TermEntry(
-        id=id, locale=locale, source="t", term=spellings[0], meaning="m", aliases=[*spellings[1:]]
+        id=id,
+        locale=locale,
+        source="t",
+        term=spellings[0],
+        meaning="m",
+        aliases=[*spellings[1:]],
+        only_typed=only_typed,
     )
 
 
@@ -107,3 +113,42 @@ def test_words_that_sound_like_a_term_are_meant_where_that_can_be_believed() -> 
 
 def test_a_known_word_is_not_heard_as_another() -> None:
     assert slips("고양이 모래", "ko") == slips("手紙", "ja") == {}
+
+
+def test_what_must_be_typed_is_found_letter_by_letter_in_its_language() -> None:
+    entries = [
+        term("brand", None, "Tefal", "테팔", only_typed=True),
+        term("pan", "es", "sartén", only_typed=True),
+        term("curtain", "es", "cortina"),
+    ]
+    words = KnownWords(entries)
+
+    def found(query: str, locale: str) -> list[str]:
+        both = words.find(query, locale)
+        return [entries[number].id for number in (*both.exact, *both.slips)]
+
+    assert found("TEFAL sarten", "es") == ["pan", "brand"]
+    assert found("테팔 프라이팬", "ko") == ["brand"]
+    assert found("tefel sartem cortyna", "es") == ["curtain"]
+    assert found("tefal sarten", "en") == ["brand"]
+    assert found("テファール", "ja") == []  # it only sounds like it
+
+
+def test_a_word_that_many_people_write_is_no_slip() -> None:
+    entries = [term("tent", "es", "carpa"), term("blocks", None, "Sen Sino")]
+    careless, careful = KnownWords(entries), KnownWords(entries, {"capa", "sin"}.__contains__)
+    assert careless.find("top capa", "es").slips == {0: "capa"}
+    assert careful.find("top capa", "es").slips == {}
+    assert careful.find("top carpaa", "es").slips == {0: "carpaa"}
+
+
+def test_a_chinese_word_is_not_taken_for_one_of_the_same_sound() -> None:
+    entries = [
+        term("mouse", "ja", "マウス"),
+        term("sleeping-bag", "zh-TW", "睡袋"),
+        term("computer", "zh-TW", "電腦"),
+    ]
+    words = KnownWords(entries)
+    assert words.find("馬術 女靴", "zh-TW").slips == {}
+    assert words.find("紙袋", "zh-TW").slips == {}
+    assert words.find("电脑 包", "zh-TW").slips == {2: "电脑"}

@@ -229,3 +229,16 @@ def test_a_sound_alone_is_not_enough(embedder: Embedder) -> None:
     retriever = Retriever(KnowledgeSnapshot.build([NAMESAKE], embedder), embedder)
     assert ids(retriever, "코랄", "ko") == ["namesake"]
     assert ids(retriever, "correr", "es") == ids(retriever, "zapatillas de correr", "es") == []
+
+
+def test_what_must_be_typed_has_no_vectors_and_is_found_all_the_same(embedder: Embedder) -> None:
+    brand = TermEntry(
+        id="brand", source="t", term="Jabra", meaning="brand of wireless earbuds", only_typed=True
+    )
+    store = KnowledgeSnapshot.build([LITTER_BOX, brand], embedder)
+    retriever = Retriever(store, embedder)
+    assert len(store.vectors) == 1
+    assert [one.line for one in retriever.retrieve("jabra", "en")] == ["Jabra = brand of wireless earbuds"]
+    assert ids(retriever, "wireless earbuds", "en") == []
+    alone = Retriever(KnowledgeSnapshot.build([brand], embedder), embedder)
+    assert ids(alone, "jabra elite", "ko") == ["brand"] and ids(alone, "wireless earbuds", "en") == []

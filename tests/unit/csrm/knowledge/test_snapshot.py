@@ -99,7 +99,7 @@ class Counted:
 
     def __init__(self, engine: Embedder) -> None:
         self.name, self.version, self.dimension = engine.name, engine.version, engine.dimension
-        self.engine, self.passages = engine, list[str]()
+        self.engine, self.passages, self.is_word = engine, list[str](), engine.is_word
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         return self.engine.embed_queries(texts)
@@ -188,6 +188,7 @@ class Renamed:
     def __init__(self, engine: Embedder, **change: str | int) -> None:
         self.name, self.version, self.dimension = engine.name, engine.version, engine.dimension
         self.embed_queries, self.embed_passages = engine.embed_queries, engine.embed_passages
+        self.is_word = engine.is_word
         self.__dict__.update(change)
 
 

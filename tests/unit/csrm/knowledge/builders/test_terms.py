@@ -24,6 +24,13 @@ def test_rows_become_terms(tmp_path: Path) -> None:
     assert (two.term, two.aliases, two.locale, two.weight) == ("에눌", [], None, 1.0)
 
 
+def test_a_brand_may_have_to_be_typed(tmp_path: Path) -> None:
+    text = "term,meaning,only_typed\nBosch,tools,true\nAJ1,a shoe,\n"
+    assert [entry.only_typed for entry in read_terms(csv(tmp_path, text))] == [True, False]
+    with pytest.raises(KnowledgeError, match=r"line 2.*only_typed"):
+        read_terms(csv(tmp_path, "term,meaning,only_typed\nBosch,tools,perhaps\n"))
+
+
 def test_ids_depend_on_term_and_locale_alone(tmp_path: Path) -> None:
     ids = [
         [entry.id for entry in read_terms(csv(tmp_path, text))]
