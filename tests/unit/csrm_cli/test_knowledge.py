@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from csrm.errors import KnowledgeError
+from csrm.bundle import load_bundle
+from csrm.errors import BundleError, KnowledgeError
 from csrm.knowledge import KnowledgeSnapshot, TermEntry, dump_entries, read_entries
 from csrm_cli.commands.knowledge import app
 
@@ -73,6 +74,20 @@ def test_a_snapshot_is_built_and_then_left_as_it_is(file: Path, tmp_path: Path) 
     file.write_bytes(dump_entries(ENTRIES[1:]))
     assert csrm("snapshot", file, "--out", out)[0] == 0
     assert len(KnowledgeSnapshot.load(out).entries) == 19
+
+
+def test_a_bundles_entries_come_beside_a_shops_own(file: Path, tmp_path: Path) -> None:
+    folder = Path(str(load_bundle("default").knowledge_path))
+    shipped = read_entries(folder / "entries.jsonl")
+    mine = ENTRIES[0].model_copy(update={"id": shipped[0].id})
+    file.write_bytes(dump_entries([*ENTRIES, mine]))
+    out = tmp_path / "snapshot"
+    assert csrm("snapshot", file, "--beside", "default", "--out", out)[0] == 0
+    found = {entry.id: entry for entry in KnowledgeSnapshot.load(out).entries}
+    assert len(found) == len(ENTRIES) + len(shipped)
+    assert found[mine.id] == mine and found[shipped[-1].id] == shipped[-1]
+    with pytest.raises(BundleError, match="no-such-bundle"):
+        csrm("snapshot", file, "--beside", "no-such-bundle", "--out", out)
 
 
 def test_a_broken_snapshot_is_replaced(file: Path, tmp_path: Path) -> None:
