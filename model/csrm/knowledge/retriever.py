@@ -294,8 +294,9 @@ class Retriever:
         return chosen
 
     def _heed_words(self, found: FoundWords, close: Scores, lexical: Scores) -> None:
-        """Lower the scores of what the known words of the query speak against; in place."""
-        terms = [number for number in found.exact if self._is_term[number]]
+        """Lower the scores of what the known words of the query speak against; in place. Names that must be typed speak
+        against nothing: they are a part of many queries, and say nothing of the rest."""
+        terms = [number for number in found.exact if self._is_term[number] and len(self._vectors(number))]
         terms += [number for number in found.slips if number not in terms]
         if not terms:
             return
@@ -304,8 +305,6 @@ class Retriever:
         close[others] = -1
         if found.whole:
             known = np.concatenate([self._vectors(term) for term in terms])
-            if not len(known):
-                return
             near = ((close >= self._floor) | (lexical > 0)) & ~self._is_term
             for number in np.flatnonzero(near).tolist():
                 close[number] = min(close[number], np.round((self._vectors(number) @ known.T).max(), 4))

@@ -38,6 +38,14 @@ ENTRIES = [
         id="t-bank", locale="ko", source="t", term="보조배터리", meaning="power bank", aliases=["보배"]
     ),
     TermEntry(id="t-adidas", source="t", term="adidas", meaning="sportswear brand", aliases=["아디다스"]),
+    TermEntry(
+        id="t-jabra",
+        source="t",
+        term="Jabra",
+        meaning="wireless earbuds",
+        aliases=["자브라"],
+        only_typed=True,
+    ),
     QueryEntry(id="q-mouse", locale="en", source="t", query="gaming mouse", titles=["RGB mouse"], weight=2),
     *(
         TermEntry(id=f"t-filler-{n}", source="t", term=f"Zorblax {n}", meaning=f"machine part number {n}")
@@ -47,7 +55,7 @@ ENTRIES = [
 ASKED = [
     ("보배 20000", "ko"), ("addidas shoes", "en"), ("아디다스 운동화", "ko"), ("gaming  mouse", "en"),
     ("고양이모래", "ko"), ("猫砂", "ja"), ("mobile phones", "en"), ("エレキギター", "ja"),
-    ("office chair", "en"), (" ", "en"),
+    ("자브라 케이스", "ko"), ("office chair", "en"), (" ", "en"), ("wireless earbuds", "en"),
 ]  # fmt: skip
 
 
@@ -84,7 +92,7 @@ def test_it_finds_what_is_found_in_memory(
         one, other = here.retrieve(query, locale), there.retrieve(query, locale)
         assert [found.line for found in other] == [found.line for found in one], query
         assert [found.entry for found in other] == [found.entry for found in one]
-    assert [len(here.retrieve(*asked)) > 0 for asked in ASKED] == [True] * 8 + [False] * 2
+    assert [len(here.retrieve(*asked)) > 0 for asked in ASKED] == [True] * 9 + [False] * 3
 
 
 def test_a_new_version_takes_the_place_of_the_old_one(

@@ -240,5 +240,6 @@ def test_what_must_be_typed_has_no_vectors_and_is_found_all_the_same(embedder: E
     assert len(store.vectors) == 1
     assert [one.line for one in retriever.retrieve("jabra", "en")] == ["Jabra = brand of wireless earbuds"]
     assert ids(retriever, "wireless earbuds", "en") == []
+    assert ids(retriever, "jabra 猫用トイレ", "ja") == ["brand", "q-box"]  # it says nothing of the rest
     alone = Retriever(KnowledgeSnapshot.build([brand], embedder), embedder)
     assert ids(alone, "jabra elite", "ko") == ["brand"] and ids(alone, "wireless earbuds", "en") == []
