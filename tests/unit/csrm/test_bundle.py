@@ -31,7 +31,7 @@ def test_every_shipped_bundle_loads_and_is_small() -> None:
         assert (found.path / "MODEL_CARD.md").read_text()
         trained = [*found.path.glob("adapter/*"), *found.path.glob("*.safetensors")]
         assert sum(file.stat().st_size for file in trained) <= 16e6
-        assert sum(file.stat().st_size for file in found.path.rglob("knowledge/*")) <= 5e6
+        assert sum(file.stat().st_size for file in found.path.glob("knowledge/*")) <= 5e6
 
 
 def test_thresholds_go_by_locale_then_language_then_pool(bundle: Path) -> None:

@@ -127,6 +127,7 @@ def test_a_sentence_transformers_model_is_used_with_e5_prefixes(tiny_e5: Path) -
     assert np.allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-5)
     assert engine.embed_queries([]).shape == (0, 32)
     assert engine.version == again.version
+    assert [engine.is_word(text) for text in ("a", "ab", "語")] == [True, False, False]  # the last is unknown
     assert not np.allclose(queries, passages, atol=1e-3)  # the prefixes are there
 
     from sentence_transformers import SentenceTransformer
