@@ -21,11 +21,12 @@ EVERYTHING = 100.0
 
 _STEPS = 26
 
-SHIFTS = (-2.0, -1.0, 1.0)
-"""Logits by which a profile or a search may ask for another threshold: what a rule keeps to, it keeps to there too."""
+MOVES = tuple(np.arange(-2, 1.25, 0.25).tolist())
+"""Logits by which a profile or a search may move the threshold. What a rule costs is its mean over them: at any single
+threshold it would hang on a few rows."""
 
 MORE_LOST = 0.05
-"""How many more relevant products than by all layers may be lost at such a threshold, for each that is lost there."""
+"""How many more relevant products than by all layers may be lost at moved thresholds, for each that is lost there."""
 
 
 class ExitRule(BaseModel):
@@ -76,11 +77,14 @@ def fit_rule(
 ) -> ExitRule:
     """The rule that lets the fewest products go on while the answers stay nearly as good as those of all layers.
 
-    Against irrelevance by all layers alone, the mixed one loses at most ``max_auc_loss`` of the ROC-AUC of relevant
-    against irrelevant and at most ``max_removed_loss`` of the share of irrelevant products removed, and removes no
-    more relevant products, so that the promise of the threshold holds; and so, but for ``MORE_LOST``, at thresholds
-    moved by ``SHIFTS``, for the band moves with the one that is asked for. The page's contenders are not counted: rows
-    hold a few products a query, where a window holds a hundred; with them, more go on and nothing gets worse.
+    At the rows' own thresholds the mixed irrelevance removes no more relevant products than that of all layers, so
+    that the promise of the threshold holds. On average over thresholds moved by ``MOVES``, for the band moves with the
+    one that is asked for, it loses at most ``max_auc_loss`` of the ROC-AUC of relevant against irrelevant and at most
+    ``max_removed_loss`` of the share of irrelevant products removed, and ``MORE_LOST`` bounds the relevant ones.
+
+    Who goes on is counted as where half of the products are irrelevant: a window has more of them than labelled rows.
+    The page's contenders are not counted: rows hold a few products a query, where a window holds a hundred; with them,
+    more go on and nothing gets worse.
 
     Args:
         early: calibrated irrelevance by the early exit of clean rows, (n,).
@@ -99,32 +103,38 @@ def fit_rule(
             "The cascade needs relevant (E, S) and irrelevant (C, I) rows: all rows are of one kind."
         )
     distance = logit(early) - logit(thresholds)
-    asked = [thresholds, *(Calibration(offset=shift).apply(thresholds) for shift in SHIFTS)]
+    asked = [Calibration(offset=move).apply(thresholds) for move in MOVES]
 
-    def figures(irrelevance: Floats, limits: Floats) -> tuple[float, float, int]:
-        removed = irrelevance > limits
-        return (
-            roc_auc(irrelevance, is_defect),
-            float(removed[is_defect].mean()),
-            int(removed[~is_defect].sum()),
-        )
+    def lost(irrelevance: Floats, limits: Floats) -> int:
+        return int((irrelevance > limits)[~is_defect].sum())
 
-    whole = [figures(full, limits) for limits in asked]
+    def removed(irrelevance: Floats, limits: Floats) -> float:
+        return float((irrelevance > limits)[is_defect].mean())
+
+    whole_auc = roc_auc(full, is_defect)
+    whole_removed = float(np.mean([removed(full, limits) for limits in asked]))
+    most_lost = (1 + MORE_LOST) * sum(lost(full, limits) for limits in asked)
 
     def holds(rule: ExitRule) -> bool:
-        for limits, (auc, removed, lost) in zip(asked, whole, strict=True):
-            got = figures(np.where(rule.near(early, limits), full, early), limits)
-            most = lost if limits is thresholds else (1 + MORE_LOST) * lost
-            if got[0] < auc - max_auc_loss or got[1] < removed - max_removed_loss or got[2] > most:
-                return False
-        return True
+        if lost(np.where(rule.near(early, thresholds), full, early), thresholds) > lost(full, thresholds):
+            return False
+        mixed = [(np.where(rule.near(early, limits), full, early), limits) for limits in asked]
+        return bool(
+            sum(lost(*at) for at in mixed) <= most_lost
+            and np.mean([removed(*at) for at in mixed]) >= whole_removed - max_removed_loss
+            and np.mean([roc_auc(irrelevance, is_defect) for irrelevance, _ in mixed])
+            >= whole_auc - max_auc_loss
+        )
+
+    def cost(rule: ExitRule) -> float:
+        on = rule.near(early, thresholds)
+        return float(on[is_defect].mean() + on[~is_defect].mean())
 
     rules = [
         ExitRule(below=below, above=above, page=page)
         for below, above in product(_margins(-distance), _margins(distance))
     ]
-    rules.sort(key=lambda rule: int(rule.near(early, thresholds).sum()))
-    return next((rule for rule in rules if holds(rule)), ExitRule(page=page))
+    return next((rule for rule in sorted(rules, key=cost) if holds(rule)), ExitRule(page=page))
 
 
 def _margins(distance: Floats) -> list[float]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from csrm.bundle import EarlyExit
 from csrm.calibration import Floats, fit_threshold
-from csrm.cascade import ExitRule, Mask, fit_rule, roc_auc
+from csrm.cascade import Mask, fit_rule, roc_auc
 from csrm.errors import InputError, MissingExtraError
 from csrm.evaluation.bootstrap import clusters
 from csrm.evaluation.by_locale import defects_of, fit_calibrations
@@ -45,8 +45,9 @@ class LevelFigures:
 
 @dataclass(frozen=True, slots=True)
 class CascadeFit:
-    """What was fitted. ``levels`` has balanced as it does on queries that its rule did not see; the page's contenders,
-    who go on too, are not counted: rows hold a few products a query, where a window holds a hundred."""
+    """What was fitted. ``levels`` has balanced as rules do that were fitted to ``FOLDS - 1`` parts of the queries, on
+    the queries of the part left out; the page's contenders, who go on too, are not counted: rows hold a few products a
+    query, where a window holds a hundred."""
 
     exit: EarlyExit
     levels: dict[Level, LevelFigures]
@@ -63,10 +64,6 @@ def fit_cascade(
     max_loss: float = 0.02,
 ) -> CascadeFit:
     """Fit the exit's calibrations, its threshold and the rule of who goes on.
-
-    A rule hangs on single rows: one relevant product more or less can move a margin fivefold. So it is fitted to
-    ``FOLDS`` parts of the rows, each without a fifth of the queries, and the median of their margins is taken; where
-    the rows are too few for that, it is fitted once to all of them.
 
     Args:
         rows: labelled pairs that were never trained on.
@@ -87,14 +84,8 @@ def fit_cascade(
     threshold = min(
         1.0, float(np.ceil(fit_threshold(irrelevance, ~is_defect, max_loss=max_loss) * 1e6) / 1e6)
     )
-    rules, on = _going_on(rows, irrelevance, full, thresholds, is_defect)
-    if not rules:
-        rules = [fit_rule(irrelevance, full, thresholds, is_defect)]
-    rule = ExitRule(
-        below=float(np.median([rule.below for rule in rules])),
-        above=float(np.median([rule.above for rule in rules])),
-        page=before.rule.page,
-    )
+    rule = fit_rule(irrelevance, full, thresholds, is_defect, page=before.rule.page)
+    on = _going_on(rows, irrelevance, full, thresholds, is_defect)
     nobody = np.zeros(len(rows), dtype=np.bool_)
     return CascadeFit(
         before.model_copy(
@@ -115,9 +106,8 @@ def fit_cascade(
 
 def _going_on(
     rows: Sequence[LabelledPair], early: Floats, full: Floats, thresholds: Floats, is_defect: Mask
-) -> tuple[list[ExitRule], Mask]:
-    """Rules fitted to parts of the rows, and who goes on by the one that did not see their query; no rules, and all,
-    where the rows are too few for that."""
+) -> Mask:
+    """Who goes on by a rule that did not see their query; all, where the rows are too few to fit one."""
     try:
         from sklearn.model_selection import GroupKFold
     except ImportError as error:
@@ -125,16 +115,14 @@ def _going_on(
     on = np.ones(len(rows), dtype=np.bool_)
     cluster = clusters(rows)
     if len(np.unique(cluster)) < FOLDS:
-        return [], on
-    rules = []
+        return on
     try:
         for seen, left_out in GroupKFold(FOLDS, shuffle=True, random_state=0).split(early, groups=cluster):
             rule = fit_rule(early[seen], full[seen], thresholds[seen], is_defect[seen])
-            rules.append(rule)
             on[left_out] = rule.near(early[left_out], thresholds[left_out])
     except InputError:  # a fold without one kind of rows
-        return [], np.ones(len(rows), dtype=np.bool_)
-    return rules, on
+        return np.ones(len(rows), dtype=np.bool_)
+    return on
 
 
 def _figures(irrelevance: Floats, thresholds: Floats, is_defect: Mask, on: Mask) -> LevelFigures:
