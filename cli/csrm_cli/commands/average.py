@@ -15,7 +15,8 @@ def average(
     ],
     rank: Annotated[int, typer.Option(min=1, help="Rank of the new adapter.")] = 32,
 ) -> None:
-    """Average LoRA adapters: models tuned on different data are often better together than each alone."""
+    """Average LoRA adapters, and the cross-encoders beside them: models tuned on different data are often better
+    together than each alone."""
     from csrm.errors import InputError
     from csrm.training.averaging import average as run
 

@@ -2,7 +2,8 @@
 
 Models tuned from one base on different data average well (model soups, arXiv 2203.05482). LoRA factors cannot be
 averaged themselves, their products can; the mean is brought back to a low rank by its singular value decomposition.
-It is asked as those that it is made of. Knows adapters on disk; knows no model and no data.
+It is asked as those that it is made of. Cross-encoders that stand beside all of them are averaged likewise. Knows
+adapters on disk; knows no model and no data.
 """
 
 from __future__ import annotations
@@ -20,8 +21,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from csrm.bundle import ENCODER_FILE
+from csrm.encoder.bert import Tensors
+from csrm.encoder.cross_encoder import read_changes, weight_of
+from csrm.encoder.e5 import installed
 from csrm.errors import InputError
 from csrm.training.asked import FILE, Asked, asked_of
+from csrm.training.encoder_trainer import save_changes
 from csrm.training.record import writing
 from csrm.training.starting import CONFIG, WEIGHTS, lora_of
 
@@ -33,8 +39,9 @@ def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
     """Write the weighted mean of some adapters, and what it is to be asked, if all of them say so of themselves.
 
     Args:
-        adapters: folders as peft writes them, with their weights; the weights need not sum to one. The first names the
-            mean: name and version of the recipe.
+        adapters: folders as peft writes them, with their weights; the weights need not sum to one (those of
+            cross-encoders, which have biases and norms, are brought to that). The first names the mean: name and
+            version of the recipe, and what its cross-encoder counts.
         out: folder of the new adapter; must not exist, appears whole or not at all.
         rank: of the new adapter.
 
@@ -43,7 +50,8 @@ def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
 
     Raises:
         InputError: an adapter is missing or broken, is no LoRA, adapts other matrices than the first, or was asked
-            otherwise.
+            otherwise; or some have a cross-encoder beside them and others none, or one of another rank.
+        BundleError: a cross-encoder is broken.
         TrainingError: the new one cannot be written.
     """
     if out.exists():
@@ -56,7 +64,8 @@ def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
         if factors.keys() != first.keys():
             raise InputError(f"{folder} adapts other matrices than {next(iter(adapters))}.")
     asked = _asked(adapters)
-    lost, state = 0.0, {}
+    encoder, lost = _encoder(adapters)
+    state = {}
     for name in first:
         up = torch.cat([weight * factors[name][0] for weight, factors, _ in read], dim=1)
         down = torch.cat([factors[name][1] for _, factors, _ in read])
@@ -74,6 +83,9 @@ def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
             (work / CONFIG).write_text(told, "utf-8")
             if asked is not None:
                 asked.write(work)
+            if encoder is not None:
+                changes, weight = encoder
+                save_changes(changes, work / ENCODER_FILE, weight)
             work.rename(out)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -95,6 +107,37 @@ def _asked(adapters: Iterable[Path]) -> Asked | None:
                     "average adapters that are asked alike."
                 )
     return None if first is None or any(asked is None for _, asked in said) else first[1]
+
+
+def _encoder(adapters: Mapping[Path, float]) -> tuple[tuple[Tensors, float] | None, float]:
+    """The mean of the cross-encoders beside them at the rank they have, with what it counts, and the largest share of a
+    matrix's squared change that this rank could not hold; null where none has one."""
+    have = [folder for folder in adapters if (folder / ENCODER_FILE).is_file()]
+    if not have:
+        return None, 0.0
+    if len(have) < len(adapters):
+        without = next(folder for folder in adapters if folder not in have)
+        raise InputError(f"{have[0]} has a cross-encoder ({ENCODER_FILE}) beside it and {without} has none.")
+    if (total := sum(adapters.values())) <= 0:
+        raise InputError("Cross-encoders cannot be averaged with weights that sum to nothing or less.")
+    file = installed()
+    read = [
+        (weight / total, read_changes(folder / ENCODER_FILE, file)) for folder, weight in adapters.items()
+    ]
+    mean, lost = {}, 0.0
+    for name, tensor in read[0][1].items():
+        for folder, (_, changes) in zip(adapters, read, strict=True):
+            if changes[name].shape != tensor.shape:
+                raise InputError(f"{folder}'s cross-encoder has another rank than {have[0]}'s.")
+        if name.endswith(".A"):
+            other = name.removesuffix("A") + "B"
+            up = torch.cat([weight * changes[other] for weight, changes in read], dim=1)
+            down = torch.cat([changes[name] for _, changes in read])
+            mean[other], mean[name], share = _at_rank(up, down, len(tensor))
+            lost = max(lost, share)
+        elif not name.endswith(".B"):
+            mean[name] = torch.stack([weight * changes[name] for weight, changes in read]).sum(0)
+    return (mean, weight_of(have[0] / ENCODER_FILE)), lost
 
 
 def _read(folder: Path) -> tuple[Factors, dict[str, Any]]:

@@ -11,10 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from csrm.errors import InputError, TrainingError
+from csrm.bundle import ENCODER_FILE
+from csrm.encoder.cross_encoder import read_changes, weight_of
+from csrm.encoder.e5 import E5File
+from csrm.errors import BundleError, InputError, TrainingError
 from csrm.prompt import PromptLimits, PromptTemplate
+from csrm.training import averaging
 from csrm.training.asked import Asked, asked_of
 from csrm.training.averaging import CONFIG, WEIGHTS, average
+from csrm.training.encoder_trainer import save_changes
+from tests.unit.csrm.encoder.tiny import drawn_changes, tiny_e5
 
 
 def write(folder: Path, rank: int, alpha: int, seed: int, *, name: str = "q_proj") -> torch.Tensor:
@@ -122,3 +128,53 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     average({tmp_path / "a": 1.0}, tmp_path / "mean", rank=2)
     assert {path.name for path in (tmp_path / "mean").iterdir()} == {CONFIG, WEIGHTS}
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> E5File:
+    file = tiny_e5(tmp_path / "e5.bin")
+    monkeypatch.setattr(averaging, "installed", lambda: file)
+    return file
+
+
+def test_cross_encoders_beside_them_are_averaged_too(tmp_path: Path, tiny: E5File) -> None:
+    parents = {tmp_path / "a": 1.5, tmp_path / "b": 0.5}
+    drawn = [drawn_changes(tiny, seed) for seed in (1, 2)]
+    for seed, (folder, changes, counts) in enumerate(zip(parents, drawn, (0.3, 0.6), strict=True)):
+        write(folder, 2, 2, seed)
+        save_changes(changes, folder / ENCODER_FILE, counts)
+    lost = average(parents, tmp_path / "mean", rank=4)
+    mean = read_changes(tmp_path / "mean" / ENCODER_FILE, tiny)
+    assert weight_of(tmp_path / "mean" / ENCODER_FILE) == pytest.approx(0.3)
+    a, b = (read_changes(folder / ENCODER_FILE, tiny) for folder in parents)
+    for name in mean:
+        if name.endswith(".A"):
+            other = name.removesuffix("A") + "B"
+            want = 0.75 * a[other] @ a[name] + 0.25 * b[other] @ b[name]
+            share = float((mean[other] @ mean[name] - want).norm() ** 2 / want.norm() ** 2)
+            assert share < lost + 0.01  # two of rank 2 do not fit into one
+        elif not name.endswith(".B"):
+            assert torch.allclose(mean[name], 0.75 * a[name] + 0.25 * b[name], atol=0.01)
+    assert 0.05 < lost < 1
+
+
+def test_a_cross_encoder_that_not_all_have_is_refused(tmp_path: Path, tiny: E5File) -> None:
+    for seed, name in enumerate("ab"):
+        write(tmp_path / name, 2, 2, seed)
+    save_changes(drawn_changes(tiny), tmp_path / "a" / ENCODER_FILE, 0.3)
+    with pytest.raises(InputError, match=r"a has a cross-encoder .* and .*b has none"):
+        average({tmp_path / "a": 0.5, tmp_path / "b": 0.5}, tmp_path / "mean", rank=4)
+    save_changes(drawn_changes(tiny), tmp_path / "b" / ENCODER_FILE, 0.3)
+    with pytest.raises(InputError, match="sum to nothing"):
+        average({tmp_path / "a": 0.5, tmp_path / "b": -0.5}, tmp_path / "mean", rank=4)
+    other = {
+        name: tensor[:1] if name.endswith(".A") else tensor[:, :1] if name.endswith(".B") else tensor
+        for name, tensor in drawn_changes(tiny).items()
+    }
+    save_changes(other, tmp_path / "b" / ENCODER_FILE, 0.3)
+    with pytest.raises(InputError, match="b's cross-encoder has another rank"):
+        average({tmp_path / "a": 0.5, tmp_path / "b": 0.5}, tmp_path / "mean", rank=4)
+    (tmp_path / "b" / ENCODER_FILE).write_bytes(b"no tensors")
+    with pytest.raises(BundleError, match="cannot be read"):
+        average({tmp_path / "a": 0.5, tmp_path / "b": 0.5}, tmp_path / "mean", rank=4)
+    assert not (tmp_path / "mean").exists()
