@@ -52,6 +52,7 @@ def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
         InputError: an adapter is missing or broken, is no LoRA, adapts other matrices than the first, or was asked
             otherwise; or some have a cross-encoder beside them and others none, or one of another rank.
         BundleError: a cross-encoder is broken.
+        BaseModelError, MissingExtraError: as ``csrm.encoder.e5.installed`` says, where there are cross-encoders.
         TrainingError: the new one cannot be written.
     """
     if out.exists():
