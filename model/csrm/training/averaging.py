@@ -68,9 +68,7 @@ def average(adapters: Mapping[Path, float], out: Path, *, rank: int) -> float:
     encoder, lost = _encoder(adapters)
     state = {}
     for name in first:
-        up = torch.cat([weight * factors[name][0] for weight, factors, _ in read], dim=1)
-        down = torch.cat([factors[name][1] for _, factors, _ in read])
-        new_up, new_down, share = _at_rank(up, down, rank)
+        new_up, new_down, share = _mean([(weight, *factors[name]) for weight, factors, _ in read], rank)
         lost = max(lost, share)
         state[name] = new_down.to(torch.bfloat16).contiguous()
         state[name.replace("lora_A", "lora_B")] = new_up.to(torch.bfloat16).contiguous()
@@ -132,9 +130,8 @@ def _encoder(adapters: Mapping[Path, float]) -> tuple[tuple[Tensors, float] | No
                 raise InputError(f"{folder}'s cross-encoder has another rank than {have[0]}'s.")
         if name.endswith(".A"):
             other = name.removesuffix("A") + "B"
-            up = torch.cat([weight * changes[other] for weight, changes in read], dim=1)
-            down = torch.cat([changes[name] for _, changes in read])
-            mean[other], mean[name], share = _at_rank(up, down, len(tensor))
+            factors = [(weight, changes[other], changes[name]) for weight, changes in read]
+            mean[other], mean[name], share = _mean(factors, len(tensor))
             lost = max(lost, share)
         elif not name.endswith(".B"):
             mean[name] = torch.stack([weight * changes[name] for weight, changes in read]).sum(0)
@@ -159,8 +156,11 @@ def _read(folder: Path) -> tuple[Factors, dict[str, Any]]:
     return factors, config
 
 
-def _at_rank(up: Tensor, down: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
-    """Factors of the best approximation of ``up @ down`` at a rank, and the share of its square that is lost."""
+def _mean(factors: list[tuple[float, Tensor, Tensor]], rank: int) -> tuple[Tensor, Tensor, float]:
+    """Factors of the best approximation of the sum of ``weight * up @ down`` at a rank, and the share of its square
+    that is lost."""
+    up = torch.cat([weight * one for weight, one, _ in factors], dim=1)
+    down = torch.cat([one for _, _, one in factors])
     left, left_small = torch.linalg.qr(up)
     right, right_small = torch.linalg.qr(down.T)
     u, s, v = torch.linalg.svd(left_small @ right_small.T)
