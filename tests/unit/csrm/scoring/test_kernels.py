@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -282,3 +287,35 @@ def test_every_nan_survives_rounding() -> None:
     x, scale, out = operand((1, 4), torch.bfloat16)
     kernels.norm(residual.numpy(), torch.ones(4).numpy(), EPSILON, out, scale.numpy())
     assert x.isnan().all()
+
+
+KEPT = """
+import sys
+import numpy as np
+from csrm.scoring import kernels
+
+kernels.add.compile(kernels._signatures[kernels.add].format(carried="float32"))
+print(sum(kernels.add.stats.cache_hits.values()), file=sys.stderr)
+draw = np.random.default_rng(0)
+stream, mixed = draw.normal(size=(2, 64, 640)).astype(np.float32)
+scale, weight = np.ones(64, np.float32), draw.normal(size=640).astype(np.float32)
+kernels.add(stream, mixed, scale, weight, np.float32(1e-6))
+sys.stdout.buffer.write(stream.tobytes())
+"""
+
+
+def test_the_process_that_compiles_computes_the_same_numbers_as_later_ones(tmp_path: Path) -> None:
+    """In 8-bit integers the last bit of a sum is enough to move a grade by some hundredths."""
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", KEPT],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+            capture_output=True,
+            check=True,
+            timeout=120,
+        )
+        for _ in range(2)
+    ]
+    assert [one.stderr.split()[-1] for one in told] == [b"0", b"1"], "the first compiles, the second does not"
+    assert len(told[0].stdout) == 64 * 640 * 4
+    assert told[0].stdout == told[1].stdout
