@@ -131,6 +131,9 @@ class ErrorDetail(_Wire):
 
 
 class ErrorResponse(_Wire):
-    """The JSON body of every error: ``{"error": {"type", "reason"}}``."""
+    """The JSON body of every error: ``{"error": {"type", "reason"}, "detail"}``; the last is the reason once more."""
 
     error: ErrorDetail
+    detail: str | None = Field(
+        default=None, description="The reason, where clients of Jina and of FastAPI's services look for it."
+    )

@@ -50,6 +50,7 @@ class Meta(_Answer):
 class Usage(_Answer):
     """Nothing is billed."""
 
+    prompt_tokens: int
     total_tokens: int
 
 
@@ -84,7 +85,6 @@ class PairScore(_Answer):
 class ScoreUsage(Usage):
     """Nothing is billed."""
 
-    prompt_tokens: int
     completion_tokens: int
 
 
@@ -148,4 +148,5 @@ class NotReady(Parts):
     """No query would be answered now, and why."""
 
     error: ErrorDetail
+    detail: str
     also: dict[str, Parts] | None = None

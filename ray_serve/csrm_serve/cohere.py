@@ -15,10 +15,10 @@ from pydantic_core import PydanticCustomError
 
 from csrm.wire import MAX_PRODUCTS
 from csrm_serve.service import Answer
-from csrm_serve.shapes import ImitatedRequest, Query, Text, best_first, result, with_text
+from csrm_serve.shapes import ImitatedRequest, Query, Text, best_first, listed, result, with_text
 
-NOTHING_BILLED = {"total_tokens": 0}
-"""Clients read this field; tokens are what others bill, and nothing is billed here."""
+NOTHING_BILLED = {"prompt_tokens": 0, "total_tokens": 0}
+"""Jina's clients read the second, vLLM's both; tokens are what others bill, and nothing is billed here."""
 
 
 class TextDocument(BaseModel):
@@ -38,13 +38,16 @@ def _text_of(document: object) -> object:
 
 
 _Document = Annotated[Text, BeforeValidator(_text_of, json_schema_input_type=str | TextDocument)]
+_OneOrMore = BeforeValidator(listed, json_schema_input_type=str | list[str | TextDocument])
 
 
 class RerankRequest(ImitatedRequest):
     """One query and the documents to rank for it (``POST /v1/rerank`` and ``/v2/rerank``)."""
 
     query: Query
-    documents: list[_Document] = Field(min_length=1, max_length=MAX_PRODUCTS)
+    documents: Annotated[list[_Document], _OneOrMore] = Field(
+        min_length=1, max_length=MAX_PRODUCTS, description="Several, or one text by itself, as vLLM allows."
+    )
     top_n: int | None = Field(
         default=None, ge=0, strict=True, description="Return only the best so many; all if null or 0."
     )

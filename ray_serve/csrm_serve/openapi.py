@@ -106,7 +106,7 @@ def _ranked(version: str, **result: Any) -> dict[str, Any]:
     return {
         "id": "4ad33c5f-5f2b-4d6c-8b3e-1d1c3c6f6a3e",
         "model": _MODEL,
-        "usage": {"total_tokens": 0},
+        "usage": {"prompt_tokens": 0, "total_tokens": 0},
         "results": [{"index": 0, "relevance_score": 0.75, **result}],
         "meta": {"api_version": {"version": version}, "model": _MODEL},
     }

@@ -22,6 +22,11 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_PR
 Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARS)]
 
 
+def listed(texts: object) -> object:
+    """A list, also where clients send its only text by itself."""
+    return [texts] if isinstance(texts, str) else texts
+
+
 class ImitatedRequest(BaseModel):
     """A request in another server's shape, with what ours knows beside it."""
 

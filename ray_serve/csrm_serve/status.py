@@ -71,7 +71,8 @@ class Refusal:
 
     def as_json(self) -> dict[str, Any]:
         """The one shape that all errors have."""
-        return ErrorResponse(error=ErrorDetail(type=self.type, reason=self.reason)).model_dump()
+        error = ErrorDetail(type=self.type, reason=self.reason)
+        return ErrorResponse(error=error, detail=self.reason).model_dump()
 
 
 def refusal(error: Exception) -> Refusal:

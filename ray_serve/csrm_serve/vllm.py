@@ -16,11 +16,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, Valid
 from pydantic_core import PydanticCustomError
 
 from csrm.wire import MAX_PRODUCTS
-from csrm_serve.shapes import ImitatedRequest, Query, Text, result
-
-
-def _listed(texts: object) -> object:
-    return [texts] if isinstance(texts, str) else texts
+from csrm_serve.shapes import ImitatedRequest, Query, Text, listed, result
 
 
 def _paired(documents: list[str], info: ValidationInfo) -> list[str]:
@@ -34,7 +30,7 @@ def _paired(documents: list[str], info: ValidationInfo) -> list[str]:
     return documents
 
 
-_OneOrMore = BeforeValidator(_listed, json_schema_input_type=str | list[str])
+_OneOrMore = BeforeValidator(listed, json_schema_input_type=str | list[str])
 
 
 class ScoreRequest(ImitatedRequest):

@@ -164,7 +164,7 @@ def test_the_scorers_errors_have_a_status(
     scorer.failure = failure
     answer = client.post("/v1/relevance", json=GOOD)
     assert answer.status_code == status
-    assert answer.json() == {"error": {"type": kind, "reason": str(failure)}}
+    assert answer.json() == {"error": {"type": kind, "reason": str(failure)}, "detail": str(failure)}
     assert answer.headers.get("retry-after") == retry_after
 
 

@@ -97,6 +97,13 @@ def test_vllms_top_n_of_0_is_all(client: TestClient, path: str) -> None:
     assert [(one["index"], one["relevance_score"]) for one in results] == RANKED
 
 
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])
+def test_vllms_only_document_may_be_a_text_by_itself(client: TestClient, path: str) -> None:
+    answer = client.post(path, json={"query": "running shoes", "documents": "running socks"}).json()
+    assert [(one["index"], one["relevance_score"]) for one in answer["results"]] == [(0, 0.5)]
+    assert answer["usage"] == {"prompt_tokens": 0, "total_tokens": 0}  # vLLM's clients may need both
+
+
 LATE = {"deadline_ms": 300, "partial": True}
 MANY = ["", *["shoes"] * 30, "kettle"]
 
