@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -96,6 +97,7 @@ class RelevanceService:
         self._knowledge_failing = False
         self._scorer_state: PartState | None = None
         self._answered_at = self._asked_at = -PROOF_OF_LIFE_S
+        self._asking: asyncio.Task[None] | None = None
 
     async def judge(
         self,
@@ -175,13 +177,26 @@ class RelevanceService:
         return str(known.details["model"])
 
     async def readiness(self) -> Readiness:
-        """Ask both deployments how they are; a scorer that has just answered a query is not asked."""
+        """Ask both deployments how they are; nobody waits for a scorer that has just answered a query."""
         if self._scorer_state is not None and time.monotonic() - self._answered_at < PROOF_OF_LIFE_S:
+            self._ask_beside()
             return Readiness(self._scorer_state, await self._retriever.state())
         scorer, retriever = await asyncio.gather(self._scorer.state(), self._retriever.state())
         if "model" in scorer.details:
             self._know(scorer)
         return Readiness(scorer, retriever)
+
+    def _ask_beside(self) -> None:
+        """Hear now and then what a scorer that is busy says of itself, such as of a bundle that it did not take up."""
+        asking = self._asking is not None and not self._asking.done()
+        if not asking and time.monotonic() - self._asked_at > PROOF_OF_LIFE_S:
+            self._asking = asyncio.create_task(self._ask())
+
+    async def _ask(self) -> None:
+        with suppress(Exception):  # whatever it is, queries are answered
+            state = await self._scorer.state()
+            if "model" in state.details:
+                self._know(state)
 
     def _know(self, state: PartState) -> None:
         self._scorer_state, self._asked_at = state, time.monotonic()

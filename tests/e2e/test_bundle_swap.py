@@ -1,4 +1,5 @@
-"""New bundles under a stream of requests on a real Ray cluster: a trial, a larger share, a swap, and no failed request.
+"""New bundles under a stream of requests on a real Ray cluster: a trial, a larger share, a swap, two bundles that are
+refused, and no failed request.
 
 The model is tiny and random: what is tested is who answers, not what.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import threading
 import time
 from collections import Counter
@@ -17,9 +19,14 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
+from csrm.model import RelevanceModel
+from csrm.reference import reference_rows
 from tests.integration.cache_server import NAME, Server
 from tests.unit.csrm.conftest import save_base
+from tests.unit.csrm.test_reference import shuffled_tokenizer
 
 from .conftest import free_port
 from .ray_cluster import ray_cluster, serve_deploy, shipped_config
@@ -32,11 +39,49 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def bundle(folder: Path, base: Path, version: int) -> Path:
-    folder.mkdir()
-    manifest = {"name": "tiny", "version": version, "base": str(base)}
+def bundle(folder: Path, base: Path, version: int, **more: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    manifest = {"name": "tiny", "version": version, "base": str(base), **more}
     (folder / "bundle.json").write_text(json.dumps(manifest))
     return folder
+
+
+def strangers(folder: Path, base: Path) -> tuple[Path, Path]:
+    """Bundles as `csrm calibrate` writes them, fitted on another base: one whose base has got another tokenizer of the
+    same size since, and one that names a base of the same shape."""
+    other = folder / "other"
+    shutil.copytree(base, other)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.no_grad():  # grades that differ from product to product, as a trained model's do
+        model.model.norm.weight.fill_(4.0)
+        model.get_input_embeddings().weight.mul_(8.0)
+    model.save_pretrained(other)
+    fitted = RelevanceModel.load(bundle(folder / "v8", other, 8), precision="fp32", threads=1)
+    rows = [row.model_dump() for row in reference_rows(fitted)]
+    shuffled_tokenizer(folder / "v8", other)
+    return bundle(folder / "v8", other, 8, reference=rows), bundle(folder / "v9", base, 9, reference=rows)
+
+
+def link(name: Path, folder: Path) -> Path:
+    """Let a name stand for another folder from one moment to the next."""
+    following = name.with_name("following")
+    following.symlink_to(folder)
+    return following.rename(name)
+
+
+def told(url: str, *parts: str, contains: str, seconds: float = 60) -> None:
+    """Wait until `/readyz` says why a bundle was not taken up; the service is ready all the time."""
+    until = time.monotonic() + seconds
+    while True:
+        body = httpx.get(f"{url}/readyz", timeout=30).json()
+        assert body["status"] == "ready", body
+        part = body
+        for name in (*parts, "scorer"):
+            part = part[name]
+        if contains in part.get("reason", ""):
+            return
+        assert time.monotonic() < until, body
+        time.sleep(0.5)
 
 
 @dataclass
@@ -136,33 +181,42 @@ def test_a_trial_a_larger_share_and_a_swap_cost_no_request(
 ) -> None:
     shared = cache.url if cache else None
     first, second, third = (bundle(tmp_path / f"v{version}", base, version) for version in (1, 2, 3))
-    now = tmp_path / "now"
-    now.symlink_to(first)
+    another_tokenizer, another_base = strangers(tmp_path, base)
+    now, trial = link(tmp_path / "now", first), link(tmp_path / "trial", second)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with ray_cluster(free_port(), tmp_path / "ray.log") as dashboard:
-        serve_deploy(dashboard, port, tmp_path, config(now, second, {}, shared))
+        serve_deploy(dashboard, port, tmp_path, config(now, trial, {}, shared))
         wait_ready(url)
         with Stream(url) as stream:
             assert set(stream.seen()) == {"tiny@1"}
             listed = httpx.get(f"{url}/v1/models", timeout=30).json()["data"]
             assert [one["id"] for one in listed] == ["tiny@1", "tiny@2"]
 
+            # one with another tokenizer: it will not be taken up, which is seen below
+            link(now, another_tokenizer)
+
             # a trial, then all of the queries: only user_config changes
-            serve_deploy(dashboard, port, tmp_path, config(now, second, {str(second): 0.3}, shared))
+            serve_deploy(dashboard, port, tmp_path, config(now, trial, {str(trial): 0.3}, shared))
             stream.until(lambda seen: "tiny@2" in seen)
             assert set(stream.seen()) == {"tiny@1", "tiny@2"}
-            serve_deploy(dashboard, port, tmp_path, config(now, second, {}, shared))
+            serve_deploy(dashboard, port, tmp_path, config(now, trial, {}, shared))
             stream.until(lambda seen: set(seen) == {"tiny@1"})
 
-            # another bundle under the same name: the replicas take it up by themselves
-            (tmp_path / "next").symlink_to(third)
-            (tmp_path / "next").rename(now)
+            told(url, contains="tiny@8 grades its reference rows otherwise")
+
+            # another bundle under the same name: the replicas take it up by themselves, but not one for another base
+            link(now, third)
+            link(trial, another_base)
             stream.until(lambda seen: set(seen) == {"tiny@3"})
+            told(url, "also", str(trial), contains="tiny@9 grades its reference rows otherwise")
+            asked = {"query": "case", "products": ["case"], "model": "tiny@2"}
+            assert httpx.post(f"{url}/v1/relevance", json=asked, timeout=30).json()["model"] == "tiny@2"
             listed = httpx.get(f"{url}/v1/models", timeout=30).json()["data"]
             assert [one["id"] for one in listed] == ["tiny@3", "tiny@2"]
         assert set(stream.statuses) == {200}, stream.statuses
         assert sum(stream.statuses.values()) > 200
+        assert set(stream.models) == {"tiny@1", "tiny@2", "tiny@3"}
         # Nobody waited for a model to be loaded: a replica that is started anew takes longer than this.
         assert stream.slowest_s < 10
     if cache:  # each model wrote what it computed, under a name of its own

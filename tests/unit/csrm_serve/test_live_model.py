@@ -6,19 +6,26 @@ import asyncio
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from csrm.errors import OutOfMemoryError
+from csrm.model import RelevanceModel
+from csrm.reference import reference_rows
 from csrm.scoring import integers, load
+from csrm.scoring.lean import LeanGemma3Engine
 from csrm_serve import live_model
 from csrm_serve.live_model import LiveModel
 from csrm_serve.messages import ScoringJob
 from csrm_serve.settings import ServeSettings
 from tests.unit.csrm.conftest import save_base
 from tests.unit.csrm.test_bad_text import broken
+from tests.unit.csrm.test_reference import other_base, shuffled_tokenizer
 
 CPU = torch.device("cpu")
 
@@ -46,6 +53,16 @@ def write(folder: Path, weights: Path, version: int, **more: object) -> None:
     folder.mkdir(exist_ok=True)
     manifest = {"name": "tiny", "version": version, "base": str(weights), **more}
     (folder / "bundle.json").write_text(json.dumps(manifest))
+
+
+def distinct(base: Path, folder: Path) -> None:
+    """A copy of a tiny base whose grades differ from product to product, as a trained model's do."""
+    shutil.copytree(base, folder)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.no_grad():
+        model.model.norm.weight.fill_(4.0)
+        model.get_input_embeddings().weight.mul_(8.0)
+    model.save_pretrained(folder)
 
 
 def looks_twice(live: LiveModel) -> list[bool]:
@@ -134,6 +151,74 @@ async def test_broken_weights_are_not_taken_up(
     assert looks_twice(live) == [False, False]
     assert live.fault and "not a number" in live.fault
     assert (await live.queue.run(job())).model == "tiny@1"
+
+
+def graded(folder: Path) -> list[dict[str, object]]:
+    """Reference rows as `csrm calibrate` writes them, of what lies in the folder."""
+    rows = reference_rows(RelevanceModel.load(folder, precision="fp32", threads=1))
+    return [row.model_dump() for row in rows]
+
+
+def adapter_of_a_wider_base(folder: Path, base: Path) -> None:
+    narrow = AutoModelForCausalLM.from_pretrained(base)
+    wide = type(narrow)(type(narrow.config)(**{**narrow.config.to_dict(), "hidden_size": 48}))
+    get_peft_model(wide, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(str(folder / "adapter"))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (shuffled_tokenizer, "grades its reference rows otherwise"),
+        (other_base, "grades its reference rows otherwise"),
+        (adapter_of_a_wider_base, "does not fit the base"),
+    ],
+)
+async def test_a_bundle_whose_parts_do_not_belong_together_is_not_taken_up(
+    live: LiveModel,
+    folder: Path,
+    base: Path,
+    tmp_path: Path,
+    change: Callable[[Path, Path], None],
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """All of the right shape but the last, so that grades would come out, and be another model's."""
+    copy = tmp_path / "copy"
+    distinct(base, copy)
+    write(tmp_path / "next", copy, 2)
+    reference = graded(tmp_path / "next")
+    change(folder, copy)
+    write(folder, copy, 2, reference=reference)
+    assert looks_twice(live) == [False, False]
+    assert live.fault and reason in live.fault
+    assert f"tiny@1 goes on: the bundle in {folder} cannot be used" in caplog.text
+    assert (await live.judge(job())).model == "tiny@1"
+
+
+def too_much(*_: object, **__: object) -> torch.Tensor:
+    """More memory than any machine has, asked of torch: what it raises then is real."""
+    return torch.empty(2**60, dtype=torch.uint8)
+
+
+async def test_memory_that_runs_out_while_a_bundle_is_loaded_leaves_the_old_one(
+    live: LiveModel, folder: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(LeanGemma3Engine, "_run_prefix", too_much)
+        write(folder, base, 2)
+        assert looks_twice(live) == [False, False]
+    assert live.fault and "memory" in live.fault
+    assert (await live.judge(job())).model == "tiny@1"
+
+
+async def test_memory_that_runs_out_in_a_batch_costs_that_request_alone(
+    live: LiveModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(live.model._engine, "_run_products", too_much)
+        with pytest.raises(OutOfMemoryError, match="fewer products"):
+            await live.judge(job())
+    assert len((await live.judge(job(3))).results) == 3
 
 
 async def test_a_folder_that_is_away_changes_nothing(live: LiveModel, folder: Path, base: Path) -> None:

@@ -77,7 +77,10 @@ def wrong(monkeypatch: pytest.MonkeyPatch, dtypes: set[torch.dtype]) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_lean_pass_that_differs_is_left(
-    precision: str, tiny_bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    precision: str,
+    tiny_bases: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setitem(load.MAX_DIFFERENCE, "bf16", 1e-3)  # the tiny model's answers hardly differ
     wrong(monkeypatch, {torch.float32, torch.bfloat16})
@@ -86,6 +89,7 @@ def test_a_lean_pass_that_differs_is_left(
     assert found.warning and f"the lean pass in {precision} differs by" in found.warning
     assert "the lean pass in fp32 differs by" in found.warning
     assert f"transformers in {found.precision} is used" in found.warning
+    assert found.warning in caplog.messages
     tolerance = 1e-4 if found.precision == "fp32" else 5e-2
     assert logits(found, PRODUCTS) == pytest.approx(
         plain(tiny_bases["gemma3"], found, PRODUCTS), abs=tolerance
