@@ -19,6 +19,9 @@ Mask = NDArray[np.bool_]
 EVERYTHING = 100.0
 """A margin in logits that no product lies beyond."""
 
+WINDOW = 100
+"""Products of a search among which the page's contenders are, where there are labelled rows and no window."""
+
 _STEPS = 26
 
 MOVES = tuple(np.arange(-2, 1.25, 0.25).tolist())
@@ -53,16 +56,27 @@ class ExitRule(BaseModel):
             scores: of the early exit, (n,).
             threshold: irrelevance above which a product is removed.
         """
-        chosen = self.near(irrelevance, threshold)
-        distance = logit(irrelevance) - logit(threshold)
-        best = np.argsort(-scores, kind="stable")
-        chosen[best[distance[best] <= self.above][: self.page]] = True
-        return chosen
+        return self._goes_on(logit(irrelevance) - logit(threshold), -scores, self.page)
 
-    def near(self, irrelevance: Floats, threshold: Floats | float) -> Mask:
-        """Which products (n,) lie near the threshold."""
-        distance = logit(irrelevance) - logit(threshold)
-        return np.asarray((distance >= -self.below) & (distance <= self.above))
+    def goes_on_of_rows(self, irrelevance: Floats, thresholds: Floats) -> Mask:
+        """Which labelled rows go on, (n,): as in a window, where the contenders are ``page`` of ``WINDOW`` products.
+
+        Rows hold a few products a query, all of which would be contenders for its page. So the contenders are as large
+        a share of all rows, those that are furthest under their thresholds.
+
+        Args:
+            irrelevance: calibrated, of the early exit, (n,).
+            thresholds: irrelevance above which each is removed, (n,).
+        """
+        distance = logit(irrelevance) - logit(thresholds)
+        return self._goes_on(distance, distance, round(len(distance) * self.page / WINDOW))
+
+    def _goes_on(self, distance: Floats, order: Floats, page: int) -> Mask:
+        kept = distance <= self.above
+        chosen = kept & (distance >= -self.below)
+        best = np.argsort(order, kind="stable")
+        chosen[best[kept[best]][:page]] = True
+        return chosen
 
 
 def fit_rule(
@@ -83,8 +97,8 @@ def fit_rule(
     ``max_removed_loss`` of the share of irrelevant products removed, and ``MORE_LOST`` bounds the relevant ones.
 
     Who goes on is counted as where half of the products are irrelevant: a window has more of them than labelled rows.
-    The page's contenders are not counted: rows hold a few products a query, where a window holds a hundred; with them,
-    more go on and nothing gets worse.
+    The page's contenders go on as in a window (``ExitRule.goes_on_of_rows``): what all layers say of them is known
+    whatever the band.
 
     Args:
         early: calibrated irrelevance by the early exit of clean rows, (n,).
@@ -115,10 +129,13 @@ def fit_rule(
     whole_removed = float(np.mean([removed(full, limits) for limits in asked]))
     most_lost = (1 + MORE_LOST) * sum(lost(full, limits) for limits in asked)
 
+    def by(rule: ExitRule, limits: Floats) -> Floats:
+        return np.where(rule.goes_on_of_rows(early, limits), full, early)
+
     def holds(rule: ExitRule) -> bool:
-        if lost(np.where(rule.near(early, thresholds), full, early), thresholds) > lost(full, thresholds):
+        if lost(by(rule, thresholds), thresholds) > lost(full, thresholds):
             return False
-        mixed = [(np.where(rule.near(early, limits), full, early), limits) for limits in asked]
+        mixed = [(by(rule, limits), limits) for limits in asked]
         return bool(
             sum(lost(*at) for at in mixed) <= most_lost
             and np.mean([removed(*at) for at in mixed]) >= whole_removed - max_removed_loss
@@ -127,7 +144,7 @@ def fit_rule(
         )
 
     def cost(rule: ExitRule) -> float:
-        on = rule.near(early, thresholds)
+        on = rule.goes_on_of_rows(early, thresholds)
         return float(on[is_defect].mean() + on[~is_defect].mean())
 
     rules = [

@@ -166,7 +166,7 @@ def scoring(
     for one in added:
         console.print(
             f"HTTP and Serve add {one.added_p50_ms:.1f} ms at p50 to {one.products} products, {one.case} "
-            f"({one.p50_ms:.1f} ms in all)"
+            f"({one.p50_ms:.1f} ms in all, {one.model_p50_ms:.1f} ms of them in the replica's model and cache)"
         )
     if memory is not None:
         console.print(

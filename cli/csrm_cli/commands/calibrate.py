@@ -95,7 +95,7 @@ def calibrate(
         first = f"after {cascade.exit.layer} layers" if cascade.exit.layer else "by the cross-encoder first"
         levels = Table(
             *("level", "through all layers", "ROC-AUC", "relevant lost", "defects removed"),
-            title=f"{first} · balanced on queries left out, without the page's contenders",
+            title=f"{first} · balanced on queries left out",
         )
         for level, found in cascade.levels.items():
             shares = (f"{share:.1%}" for share in (found.lost, found.removed))

@@ -46,8 +46,7 @@ class LevelFigures:
 @dataclass(frozen=True, slots=True)
 class CascadeFit:
     """What was fitted. ``levels`` has balanced as rules do that were fitted to ``FOLDS - 1`` parts of the queries, on
-    the queries of the part left out; the page's contenders, who go on too, are not counted: rows hold a few products a
-    query, where a window holds a hundred."""
+    the queries of the part left out."""
 
     exit: EarlyExit
     levels: dict[Level, LevelFigures]
@@ -84,8 +83,9 @@ def fit_cascade(
     threshold = min(
         1.0, float(np.ceil(fit_threshold(irrelevance, ~is_defect, max_loss=max_loss) * 1e6) / 1e6)
     )
-    rule = fit_rule(irrelevance, full, thresholds, is_defect, page=before.rule.page)
-    on = _going_on(rows, irrelevance, full, thresholds, is_defect)
+    page = before.rule.page
+    rule = fit_rule(irrelevance, full, thresholds, is_defect, page=page)
+    on = _going_on(rows, irrelevance, full, thresholds, is_defect, page)
     nobody = np.zeros(len(rows), dtype=np.bool_)
     return CascadeFit(
         before.model_copy(
@@ -105,7 +105,12 @@ def fit_cascade(
 
 
 def _going_on(
-    rows: Sequence[LabelledPair], early: Floats, full: Floats, thresholds: Floats, is_defect: Mask
+    rows: Sequence[LabelledPair],
+    early: Floats,
+    full: Floats,
+    thresholds: Floats,
+    is_defect: Mask,
+    page: int,
 ) -> Mask:
     """Who goes on by a rule that did not see their query; all, where the rows are too few to fit one."""
     try:
@@ -118,8 +123,8 @@ def _going_on(
         return on
     try:
         for seen, left_out in GroupKFold(FOLDS, shuffle=True, random_state=0).split(early, groups=cluster):
-            rule = fit_rule(early[seen], full[seen], thresholds[seen], is_defect[seen])
-            on[left_out] = rule.near(early[left_out], thresholds[left_out])
+            rule = fit_rule(early[seen], full[seen], thresholds[seen], is_defect[seen], page=page)
+            on[left_out] = rule.goes_on_of_rows(early[left_out], thresholds[left_out])
     except InputError:  # a fold without one kind of rows
         return np.ones(len(rows), dtype=np.bool_)
     return on

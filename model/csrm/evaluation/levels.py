@@ -1,8 +1,7 @@
 """What a bundle says of labelled rows at each level: the cost of judging with the first layers. Knows no figures.
 
-At ``balanced`` a row goes through all layers where its early irrelevance lies near the threshold, as in serving; the
-page's contenders, who do too, are left out: rows hold a few products a query, and all of them would be contenders. So
-what is measured is the most that the level costs.
+At ``balanced`` a row goes through all layers where its early irrelevance lies near the threshold, as in serving, or
+where it is among the contenders for a page, who are as large a share of the rows as of a window.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def scores_at(
     )
     by_all = np.full(len(rows), level == "full")
     if level == "balanced" and (early_exit := model.bundle.manifest.exit) is not None:
-        by_all = early_exit.rule.near(_irrelevance(model, rows, grades, by_all), thresholds)
+        by_all = early_exit.rule.goes_on_of_rows(_irrelevance(model, rows, grades, by_all), thresholds)
         on = np.flatnonzero(by_all).tolist()
         grades[on] = grade_rows(model, [rows[i] for i in on], knowledge)
     return replace(

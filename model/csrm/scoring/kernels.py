@@ -62,7 +62,8 @@ def _compiled(signature: str | None = None) -> Callable[[Kernel], Kernel]:
 
     def decorate(function: Kernel) -> Kernel:
         options: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "numpy"}
-        options["forceinline"] = signature is None  # else the process that compiles them sums in another order
+        # Called, helpers would sum in another order in the process that compiles them than in later ones.
+        options["forceinline"] = signature is None
         found: Any
         try:
             found = njit(cache=True, **options)(function)

@@ -43,6 +43,20 @@ def test_products_that_are_not_known_do_not_go_on() -> None:
     assert ExitRule().goes_on(irrelevance, 1 - irrelevance, 0.5).tolist() == [False, True]
 
 
+def test_of_rows_the_contenders_are_a_share() -> None:
+    """200 rows are two windows of a hundred, of whose pages of three the six best are: those furthest under theirs."""
+    irrelevance = np.linspace(0.01, 0.99, 200)
+    thresholds = np.where(np.arange(200) % 2, 0.2, 0.9)
+    rule = ExitRule(below=0.1, above=0.1, page=3)
+    chosen = np.flatnonzero(rule.goes_on_of_rows(irrelevance, thresholds))
+    near = [row for row in chosen if abs(logit(irrelevance[row]) - logit(thresholds[row])) <= 0.1]
+    assert near, "the band is no other than in a window"
+    assert [row for row in chosen if row not in near] == [0, 2, 4, 6, 8, 10]
+    assert (
+        not ExitRule(below=0.0, above=0.0, page=3).goes_on_of_rows(irrelevance, np.full(200, 0.001)).any()
+    ), "who is surely removed is no contender"
+
+
 def rows(seed: int, n: int, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Irrelevance of an early exit and of all layers, the early one being noisier, and who is a defect."""
     draw = np.random.default_rng(seed)
@@ -53,14 +67,16 @@ def rows(seed: int, n: int, noise: float) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10_000), st.floats(0, 3), st.floats(0.2, 0.9))
-def test_a_fitted_rule_keeps_what_it_promises_on_its_rows(seed: int, noise: float, threshold: float) -> None:
+@given(st.integers(0, 10_000), st.floats(0, 3), st.floats(0.2, 0.9), st.sampled_from([0, 10]))
+def test_a_fitted_rule_keeps_what_it_promises_on_its_rows(
+    seed: int, noise: float, threshold: float, page: int
+) -> None:
     early, full, defect = rows(seed, 400, noise)
-    rule = fit_rule(early, full, np.full(400, threshold), defect, page=0)
+    rule = fit_rule(early, full, np.full(400, threshold), defect, page=page)
     lost, removed, auc = np.zeros(2), np.zeros(2), np.zeros(2)
     for move in MOVES:
         asked = float(1 / (1 + np.exp(-(logit(threshold) + move))))
-        mixed = np.where(rule.goes_on(early, 1 - early, asked), full, early)
+        mixed = np.where(rule.goes_on_of_rows(early, np.full(400, asked)), full, early)
         both = [mixed, full]
         if move == 0:
             assert (mixed > threshold)[~defect].sum() <= (full > threshold)[~defect].sum()
@@ -81,8 +97,8 @@ def test_no_single_row_decides_a_rule() -> None:
     for left_out in range(0, 400, 20):
         rest = np.arange(400) != left_out
         rule = fit_rule(early[rest], full[rest], thresholds[rest], defect[rest], page=0)
-        shares.append(rule.near(early, thresholds).mean())
-    assert np.ptp([whole.near(early, thresholds).mean(), *shares]) < 0.05
+        shares.append(rule.goes_on_of_rows(early, thresholds).mean())
+    assert np.ptp([whole.goes_on_of_rows(early, thresholds).mean(), *shares]) < 0.05
 
 
 def test_a_better_exit_lets_fewer_go_on() -> None:
@@ -92,6 +108,18 @@ def test_a_better_exit_lets_fewer_go_on() -> None:
         rule = fit_rule(early, full, np.full(2_000, 0.7), defect, page=0)
         shares.append(rule.goes_on(early, 1 - early, 0.7).mean())
     assert shares[0] < 0.3 < shares[1] < shares[2]
+
+
+def test_where_the_page_goes_on_the_band_may_be_narrower() -> None:
+    """All layers tell these apart better than the first, and those of the page are told by them whatever the band."""
+    early, full, defect = rows(3, 2_000, 1.0)
+    thresholds = np.full(2_000, 0.7)
+    bands = [fit_rule(early, full, thresholds, defect, page=page) for page in (0, 20)]
+    alone, beside = (
+        ExitRule(below=rule.below, above=rule.above, page=0).goes_on_of_rows(early, thresholds).mean()
+        for rule in bands
+    )
+    assert beside < alone - 0.02
 
 
 def test_thresholds_may_differ_by_row() -> None:
