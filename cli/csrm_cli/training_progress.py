@@ -6,6 +6,7 @@ Knows the trainer's steps and how to show them; knows no recipe.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -42,7 +43,7 @@ def shown(console: Console) -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.fields[rate]:.0f} tokens/s, {task.fields[left]} left"),
         TimeElapsedColumn(),
     )
-    with Bars(*columns, console=console) as bars:
+    with Bars(*columns, console=console) as bars, _log_above():
         tasks: dict[str, TaskID] = {}
 
         def show(step: Progress) -> None:
@@ -53,6 +54,26 @@ def shown(console: Console) -> Iterator[Callable[[Progress], None]]:
             bars.update(tasks[name], total=step.steps, completed=step.step, **figures)
 
         yield show
+
+
+@contextmanager
+def _log_above() -> Iterator[None]:
+    """Let log lines for the terminal appear above the bars, which would draw over them: rich stands in for standard
+    error while there are bars, and the log has to write to that. A log that goes to a file stays there."""
+    handlers = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler)
+        and not handler.stream.closed
+        and handler.stream.isatty()
+    ]
+    before = [(handler, handler.setStream(sys.stderr)) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, stream in before:
+            if stream is not None:
+                handler.setStream(stream)
 
 
 def log_step(step: Progress) -> None:

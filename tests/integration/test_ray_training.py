@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
+import torch
 import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file
@@ -49,6 +51,11 @@ def workers() -> list[psutil.Process]:
     ]
 
 
+def steps_of(run: Path) -> list[int]:
+    """The steps whose checkpoints were logged, in the order in which that happened."""
+    return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
 @pytest.mark.timeout(400)
 def test_a_worker_that_dies_costs_nothing_that_was_checkpointed(two_cores: None, tmp_path: Path) -> None:
     recipe, run = recipe_in(tmp_path), tmp_path / "run"
@@ -72,8 +79,13 @@ def test_a_worker_that_dies_costs_nothing_that_was_checkpointed(two_cores: None,
     said = " ".join(f"{first.output} {first.exception}".split())
     assert "A worker failed: number" in said and "ended without a word" in said, said
     assert not (run / "adapter").exists()
+    kept, before = torch.load(run / CHECKPOINT)["step"], steps_of(run)
+    assert kept >= 2
 
     second = CliRunner(env={"COLUMNS": "200"}).invoke(load("train"), command)
     assert second.exit_code == 0, second.output
+    after = steps_of(run)[len(before) :]
+    assert after[0] == kept + 2, "it went on after the checkpoint"
+    assert after == sorted(set(after)) and len(after) > 1
     trained = load_file(run / "adapter" / "adapter_model.safetensors")
     assert any(weight.abs().max() > 0 for name, weight in trained.items() if "lora_B" in name)

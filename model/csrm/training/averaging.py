@@ -163,11 +163,11 @@ def _mean(factors: list[tuple[float, Tensor, Tensor]], rank: int) -> tuple[Tenso
     down = torch.cat([one for _, _, one in factors])
     left, left_small = torch.linalg.qr(up)
     right, right_small = torch.linalg.qr(down.T)
-    u, s, v = torch.linalg.svd(left_small @ right_small.T)
+    u, s, v = torch.linalg.svd(left_small @ right_small.T, full_matrices=False)
     root = s[:rank].sqrt()
     lost = float((s[rank:] ** 2).sum() / (s**2).sum().clamp_min(1e-30))
     new_up, new_down = (left @ u[:, :rank]) * root, root[:, None] * (v[:rank] @ right.T)
-    if len(root) < rank:  # the factors together have fewer columns than the rank asked for
+    if len(root) < rank:  # the matrix, or the factors together, cannot have the rank asked for
         new_up = torch.nn.functional.pad(new_up, (0, rank - len(root)))
         new_down = torch.nn.functional.pad(new_down, (0, 0, 0, rank - len(root)))
     return new_up, new_down, lost

@@ -151,7 +151,8 @@ def calibrated_bundle(
         own = f"of {old.name}" if old.adapter_path else None
         told = card(
             manifest,
-            [(path.name, len(part)) for path, part in files],
+            [(path.name, part) for path, part in files],
+            served.irrelevance,
             fit,
             cascade,
             start=old.name,

@@ -21,6 +21,7 @@ from csrm.errors import InputError
 from csrm.training import continuing, record, rounds
 from csrm.training.data import LabelledPair, TrainingRow, read_pairs, refuse_leaks, refuse_one_kind
 from csrm.training.encoder_trainer import STAGE, Dev, EncoderTrainer, Row, target_of
+from csrm.training.environment import write_environment
 from csrm.training.recipe import DistillationSettings, EncoderRecipe
 from csrm.training.relevance import relevant_auc
 from csrm.training.run import Pair, Soft, rows_of, told, under
@@ -77,6 +78,7 @@ def fit_encoder(
     with record.writing(run):
         run.mkdir(parents=True, exist_ok=True)
         (run / continuing.ROWS).write_text(mark + "\n", encoding="utf-8")
+        write_environment(run)
     dev = _dev(dev_rows, trainer)
     if recipe.distillation is not None:
         labels = refined(

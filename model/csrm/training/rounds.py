@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +22,15 @@ from numpy.typing import NDArray
 
 from csrm.errors import InputError
 from csrm.prompt import GRADES
-from csrm.training import parallel, record
+from csrm.training import changes, parallel, record
 from csrm.training.data import TrainingRow, origins_of
 from csrm.training.recipe import DistillationSettings
 
 log = logging.getLogger(__name__)
 
-_EXAMPLES = 20
 _DONE = "grades.npz"
+LOG = "log.jsonl"
+"""What each round found, a line a round."""
 
 Grades = NDArray[np.float32]
 """Probabilities of E, S, C and I, (n, 4)."""
@@ -77,7 +77,8 @@ def refined(
         train: trains a teacher, and tells its grades of the unseen rows, as their annotators would give them, and of
             the dev rows.
         auc: how good the mean of the teachers' grades of the dev rows is: decides between rounds.
-        run: folder for what each round found; finished teachers in it are not trained again.
+        run: folder for what each round found, in a log beside them the labels that it changes; finished teachers in it
+            are not trained again.
         worker: which of how many processes on the same folder this is: each trains its share of a round's teachers
             and waits for the others'.
 
@@ -92,6 +93,7 @@ def refined(
         )
     before = current = given
     reached: float | None = None
+    told: list[str] = []
     for number in range(1, settings.rounds + 1):
         folder = run / f"round-{number}"
         teachers = [
@@ -115,10 +117,16 @@ def refined(
                 of_dev.append(grades["dev"])
         value = auc(np.mean(of_dev, axis=0))
         targets = believed(given, found, settings.noise)
-        if parallel.number() == 0:
-            with record.writing(folder):
-                _report(rows, given, found, value, folder)
         log.info("round %d: the teachers' mean has a dev ROC-AUC of %.4f", number, value)
+        if parallel.number() == 0:
+            report = {"dev_auc_es": round(value, 4)} | changes.report(rows, given, found, targets)
+            told.append(json.dumps({"round": number} | changes.brief(report), ensure_ascii=False) + "\n")
+            with record.writing(folder):
+                full = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
+                (folder / "labels.json").write_text(full, encoding="utf-8")
+                (run / LOG).write_text("".join(told), encoding="utf-8")
+            for line in changes.lines(report):
+                log.info("round %d: %s", number, line)
         if reached is not None and value <= reached:
             labels = f"those of round {number - 2}" if number > 2 else "the given ones"
             log.info("the labels of round %d taught no better: %s stay", number - 1, labels)
@@ -174,35 +182,3 @@ def _keep(teacher: Teacher, unseen: Grades, dev: Grades) -> None:
         for checkpoint in teacher.folder.glob("*.pt"):
             checkpoint.unlink()
     parallel.wait()
-
-
-def _report(
-    rows: Sequence[TrainingRow],
-    given: Grades,
-    found: Grades,
-    auc: float,
-    folder: Path,
-) -> None:
-    """Where the teachers' likeliest grade is not the given one: how often, which for which, the surest examples."""
-    single = given.sum(axis=1) < 1.5
-    before, after = given.argmax(axis=1), found.argmax(axis=1)
-    other = np.flatnonzero(single & (before != after)).tolist()
-    kinds = Counter(f"{rows[i].label_by} {GRADES[before[i]]} -> {GRADES[after[i]]}" for i in other)
-    surest = sorted(other, key=lambda i: -float(found[i].max()))[:_EXAMPLES]
-    content = {
-        "dev_auc_es": round(auc, 4),
-        "labelled": int(single.sum()),
-        "graded_otherwise": len(other),
-        "graded_otherwise_share": round(len(other) / max(1, int(single.sum())), 4),
-        "kinds": dict(kinds.most_common()),
-        "examples": [
-            {
-                "query": rows[i].query,
-                "title": rows[i].title,
-                "given": rows[i].label,
-                "teachers": {g: round(float(p), 3) for g, p in zip(GRADES, found[i], strict=True)},
-            }
-            for i in surest
-        ],
-    }
-    (folder / "labels.json").write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")

@@ -6,13 +6,10 @@ Knows the order of things; each thing itself lives in its own module. Calibratio
 
 from __future__ import annotations
 
-import json
 import logging
-import platform
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +108,7 @@ def train(
     """
     try:
         from csrm.training import distillation, parallel, record, relevance
+        from csrm.training.environment import write_environment
         from csrm.training.trainer import Dev, Trainer
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
@@ -135,7 +133,7 @@ def train(
     if parallel.number() == 0:
         with record.writing(run):
             continuing.note(run, recipe, mark)
-            (run / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n")
+            write_environment(run)
     clean = Dev(
         relevance.encode(dev, [[] for _ in dev], trainer.encoder),
         np.array([row.label in "ES" for row in dev]),
@@ -279,12 +277,3 @@ def under(data: Sequence[Path], path: Path) -> Path:
             return folder / path
     folders = ", ".join(map(str, data)) or "no folders"
     raise InputError(f"The data file {path} is in none of {folders}, and no shipped file.")
-
-
-def _environment() -> dict[str, str]:
-    packages = ("csrm-opensearch", "torch", "transformers", "peft")
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        **{p: version(p) for p in packages},
-    }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
+import sys
 
 import pytest
 from rich.console import Console
@@ -31,6 +34,52 @@ def test_teachers_and_student_have_bars_of_their_own() -> None:
     assert "round 1, teacher 2, grades" in last[1] and "2/2" in last[1]
     assert last[2].startswith("grades")
     assert "44/45 loss 0.500 900 tokens/s, 0:01:01 left" in last[2]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def seen_on(terminal: Terminal) -> list[str]:
+    """What stands on the screen in the end, line by line: who goes up a line and erases it takes it away."""
+    lines, row = [""], 0
+    for control, text in re.findall(r"(\x1b\[[?\d;]*\w|\r|\n)|([^\x1b\r\n]+)", terminal.getvalue()):
+        if control == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif control == "\x1b[1A":
+            row -= 1
+        elif control == "\x1b[2K":
+            lines[row] = ""
+        lines[row] += text
+    return lines
+
+
+def test_log_lines_stay_above_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go to standard error, which is the same terminal, and the bars are drawn again and again below them."""
+    terminal, file = Terminal(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    logger = logging.getLogger()
+    handlers = [logging.StreamHandler(terminal), logging.StreamHandler(file)]
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        with shown(Console(file=terminal, force_terminal=True, width=160, color_system=None)) as on_step:
+            for step in STEPS[:4]:
+                on_step(step)
+            for line in ("first", "second", "third"):
+                logger.warning(line)
+            for step in STEPS[4:6]:
+                on_step(step)
+        assert [handler.stream for handler in handlers] == [terminal, file]
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)
+    assert file.getvalue() == "first\nsecond\nthird\n"
+    screen = [line.split(" ━")[0].strip() for line in seen_on(terminal) if line.strip()]
+    bars = ["round 1, teacher 1, grades", "round 1, teacher 2, grades", "grades"]
+    assert screen == ["first", "second", "third", *bars]
 
 
 def test_without_a_terminal_every_twentieth_step_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -52,6 +52,15 @@ def test_the_mean_of_the_changes_at_a_rank_that_holds_it(tmp_path: Path) -> None
     assert json.loads((tmp_path / "mean" / CONFIG).read_text())["bias"] == "none"
 
 
+def test_a_rank_that_a_matrix_cannot_have_is_filled_up(tmp_path: Path) -> None:
+    a, b = write(tmp_path / "a", 6, 6, 1), write(tmp_path / "b", 6, 6, 2)
+    assert average({tmp_path / "a": 0.5, tmp_path / "b": 0.5}, tmp_path / "mean", rank=10) < 1e-6
+    tensors = load_file(tmp_path / "mean" / WEIGHTS)
+    assert tensors["q_proj.lora_B.weight"].shape == (12, 10)
+    assert tensors["q_proj.lora_A.weight"].shape == (10, 8)
+    assert (change(tmp_path / "mean") - (a + b) / 2).norm() < 0.02 * a.norm()
+
+
 def test_what_a_small_rank_cannot_hold_is_said(tmp_path: Path) -> None:
     mean = 0.5 * write(tmp_path / "a", 4, 4, 1) + 0.5 * write(tmp_path / "b", 4, 4, 2)
     lost = average({tmp_path / "a": 0.5, tmp_path / "b": 0.5}, tmp_path / "mean", rank=2)

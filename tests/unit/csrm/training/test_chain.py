@@ -32,7 +32,7 @@ def test_a_recipe_becomes_a_measured_bundle(
     adapters = []
     for seed in (1, 2):
         recipe = tmp_path / f"recipe-{seed}.yaml"
-        settings["checkpoint_steps"], settings["stages"][0]["epochs"] = 1_000, 30
+        settings["checkpoint_steps"], settings["stages"][0]["epochs"] = 1_000, 15
         recipe.write_text(yaml.safe_dump(settings | {"seed": seed}))
         said = csrm("train", recipe, "--data", tmp_path, "--run", tmp_path / f"run-{seed}")
         adapters.append(tmp_path / f"run-{seed}/adapter")
@@ -44,20 +44,31 @@ def test_a_recipe_becomes_a_measured_bundle(
     write_lines(tmp_path / "other.jsonl", rows_of(*(f"box {i}" for i in range(30))))
     clean = write_lines(tmp_path / "clean.jsonl", rows_of(*(f"case {i}" for i in range(120))))
     encoder = tmp_path / "encoder.yaml"
-    rows = {"sources": [{"path": "other.jsonl"}], "dev": ["clean.jsonl"], "epochs": 20, "learning_rate": 1e-2}
-    encoder.write_text(yaml.safe_dump(rows | {"rank": 4, "weight": 0.3}))
+    taught = {
+        "sources": [{"path": "other.jsonl"}],
+        "dev": ["clean.jsonl"],
+        "epochs": 20,
+        "learning_rate": 1e-2,
+    }
+    encoder.write_text(yaml.safe_dump(taught | {"rank": 4, "weight": 0.3}))
     run = tmp_path / "run-encoder"
     said = csrm("fit-encoder", encoder, mean, "--data", tmp_path, "--run", run)
     assert str(mean / "encoder.safetensors") in said
     assert json.loads((run / "log.jsonl").read_text().splitlines()[-1])["step"] == 40
 
+    plain = tmp_path / "plain"  # a bundle without notes, which would take long to look up
+    plain.mkdir()
+    (plain / "bundle.json").write_text(json.dumps({"name": "plain", "version": 1, "base": settings["base"]}))
+    rows = ("--data", tmp_path / "other.jsonl", "--rows", 100)
+    said = csrm("fit-exit", mean, *rows, "--layer", 2, "--bundle", plain)
+    assert "Head after 2 layers, fitted on 100 rows" in said
     bundle = tmp_path / "bundle"
     csrm("calibrate", clean, "--adapter", mean, "--out", bundle)
     made = load_bundle(bundle).manifest
     assert (made.name, made.base) == ("tiny", settings["base"])
     assert made.exit is not None
     assert made.encoder is not None
-    assert (made.exit.layer, made.encoder.weight) == (0, 0.3)
+    assert (made.exit.layer, made.encoder.weight) == (2, 0.3)
     assert made.reference
 
     found = tmp_path / "found.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 from csrm.errors import InputError
+from csrm.training import rounds
 from csrm.training.data import TrainingRow
 from csrm.training.distillation import Lesson, refined
 from csrm.training.recipe import DistillationSettings, Recipe, Stage
 from csrm.training.record import Progress
 from csrm.training.relevance import Example
 from csrm.training.rounds import believed, folds_of, mixed
-from csrm.training.run import train
+from csrm.training.run import rows_of, train
 from csrm.training.trainer import Dev, Trainer
 
 GRADE_OF = {"red case": "E", "blue case": "S", "case glue": "C", "garden gnome": "I"}
@@ -122,6 +123,66 @@ def test_labels_are_judged_by_those_they_taught(places: list[int], taken: int, t
         assert example.target == pytest.approx(wanted, abs=1e-6)
 
 
+def test_a_round_says_which_labels_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    long = "case for a phone " * 10
+    said = [
+        ("q1", "red case", "E", (0.02, 0.97, 0.01, 0)),  # sure enough to overrule the label
+        ("q2", long, "E", (0.01, 0.98, 0.01, 0)),
+        ("q2", long, "E", (0.01, 0.98, 0.01, 0)),  # a recipe may repeat a row
+        ("q3", "case glue", "I", (0, 0, 0.99, 0.01)),
+        ("q4", "blue case", "E", (0.2, 0.8, 0, 0)),  # another grade, but not sure enough
+        ("q5", "garden gnome", "I", (0, 0.1, 0.1, 0.8)),
+        ("q6", "nobody said", "ECI", (0, 0, 1, 0)),  # no label that could change
+    ]
+    rows = [TrainingRow(query=q, title=title, label=label, locale="en") for q, title, label, _ in said]
+    given = np.array([[float(grade in row.label) for grade in "ESCI"] for row in rows], dtype=np.float32)
+    found = np.array([grades for *_, grades in said], dtype=np.float32)
+    folds = folds_of(rows, 2)
+    for fold in range(2):
+        folder = tmp_path / f"round-1/teacher-{fold + 1}"
+        folder.mkdir(parents=True)
+        np.savez(folder / "grades.npz", unseen=found[folds == fold], dev=found[:1])
+    settings = DistillationSettings(folds=2, rounds=1, noise=0.2)
+    with caplog.at_level("INFO"):
+        rounds.refined(rows, given, settings, cast(Any, None), lambda _: 0.75, tmp_path)
+    shown = long[:87] + "..."
+    assert caplog.messages == [
+        "round 1: the teachers' mean has a dev ROC-AUC of 0.7500",
+        "round 1: 4 of 6 labels change (66.7%): E -> S 3, I -> C 1; teachers alone would grade 83.3% otherwise",
+        "round 1: I -> C: q3 | case glue",
+        f"round 1: E -> S: q2 | {shown}",
+        "round 1: E -> S: q1 | red case",
+    ]
+    examples = [
+        {"query": "q3", "title": "case glue", "from": "I", "to": "C"},
+        {"query": "q2", "title": long.strip(), "from": "E", "to": "S"},
+        {"query": "q1", "title": "red case", "from": "E", "to": "S"},
+    ]
+    counts = {
+        "dev_auc_es": 0.75,
+        "labelled": 6,
+        "changed": 4,
+        "changed_share": 0.6667,
+        "changed_kinds": {"E -> S": 3, "I -> C": 1},
+        "changed_examples": examples,
+        "graded_otherwise": 5,
+        "graded_otherwise_share": 0.8333,
+    }
+    assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [
+        {"round": 1} | counts
+    ]
+    full = json.loads((tmp_path / "round-1/labels.json").read_text())
+    assert full.items() >= counts.items()
+    assert full["kinds"] == {"human E -> S": 4, "human I -> C": 1}
+    assert [(one["title"], one["given"]) for one in full["examples"]] == [
+        ("case glue", "I"),
+        (long.strip(), "E"),
+        ("red case", "E"),
+        ("blue case", "E"),
+    ]
+    assert full["examples"][3]["teachers"] == {"E": 0.2, "S": 0.8, "C": 0.0, "I": 0.0}
+
+
 def test_rows_that_fall_into_one_fold_are_refused(tmp_path: Path) -> None:
     rows = [row("one query")] * 8
     lesson = Lesson(
@@ -182,12 +243,33 @@ def recipe(tmp_path: Path, tiny_bases: dict[str, Path]) -> Recipe:
     )
 
 
-def test_rounds_are_reported_and_a_killed_run_ends_the_same(recipe: Recipe, tmp_path: Path) -> None:
-    whole = train(recipe, tmp_path / "whole", [tmp_path])
-    first = json.loads((tmp_path / "whole/distillation/round-1/labels.json").read_text())
-    assert first["labelled"] == 24 * 4 + 1
-    assert 0 <= first["graded_otherwise_share"] <= 1
-    assert sum(first["kinds"].values()) == first["graded_otherwise"]
+def otherwise(recipe: Recipe, folder: Path, data: Path) -> int:
+    """For how many of the labels that a round's teachers were shown they say another grade."""
+    rows, _ = rows_of("grades", recipe.stages[1].sources, [data], recipe.seed)
+    folds, count = folds_of(rows, 2), 0
+    for fold in range(2):
+        with np.load(folder / f"teacher-{fold + 1}/grades.npz") as grades:
+            likeliest = ["ESCI"[place] for place in grades["unseen"].argmax(axis=1)]
+        hidden = [row.label for row, place in zip(rows, folds, strict=True) if place == fold]
+        count += sum(len(a) == 1 and a != b for a, b in zip(hidden, likeliest, strict=True))
+    return count
+
+
+def test_rounds_are_reported_and_a_killed_run_ends_the_same(
+    recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        whole = train(recipe, tmp_path / "whole", [tmp_path])
+    told = [json.loads(line) for line in (tmp_path / "whole/distillation/log.jsonl").read_text().splitlines()]
+    assert [line["round"] for line in told] == [1, 2]
+    assert told[0]["labelled"] == 24 * 4 + 1
+    assert told[0]["graded_otherwise"] == otherwise(recipe, tmp_path / "whole/distillation/round-1", tmp_path)
+    assert told[0]["graded_otherwise_share"] == round(told[0]["graded_otherwise"] / 97, 4)
+    full = json.loads((tmp_path / "whole/distillation/round-1/labels.json").read_text())
+    assert sum(full["kinds"].values()) == told[0]["graded_otherwise"] > 0
+    assert len(full["examples"]) == min(20, told[0]["graded_otherwise"])
+    for line in told:
+        assert f"round {line['round']}: {line['changed']} of 97 labels change (" in caplog.text
     head = load_file(whole / "exit.safetensors")
     assert head["norm"].shape == (32,)
     assert head["rows"].shape == (4, 32)

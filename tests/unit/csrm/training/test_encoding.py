@@ -142,19 +142,26 @@ def test_labels_are_refined_by_teachers_and_a_killed_round_goes_on(data: Path) -
     assert names[0] not in again
 
 
-def test_teachers_never_see_their_fold(data: Path) -> None:
+def test_teachers_never_see_their_fold(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A row whose label says the contrary of all others of its kind: who has not seen it grades it as the others."""
     others = [
         {**row, "query": f"{row['query']} {i}"} for i in range(6) for row in ROWS if len(row["label"]) == 1
     ]
     wrong = [{**ROWS[0], "label": "I"}]
     write(data, "rows.jsonl", [*others, *wrong])
-    fit(data, recipe(epochs=15, learning_rate=1e-2, distillation=ROUNDS))
+    with caplog.at_level("INFO"):
+        fit(data, recipe(epochs=15, learning_rate=1e-2, distillation=ROUNDS | {"noise": 0.4}))
     told = json.loads((data.parent / "run/distillation/round-1/labels.json").read_text())
     assert [(one["query"], one["title"], one["given"]) for one in told["examples"]] == [
         ("desk lamp", "Desk lamp, black", "I")
     ]
     assert told["examples"][0]["teachers"]["E"] > 0.5
+    assert "round 1: 1 of 49 labels change (2.0%): I -> E 1; teachers alone" in caplog.text
+    assert "round 1: I -> E: desk lamp | Desk lamp, black" in caplog.messages
+    (line,) = (data.parent / "run/distillation/log.jsonl").read_text().splitlines()
+    assert json.loads(line)["changed_kinds"] == {"I -> E": 1}
+    environment = json.loads((data.parent / "run/environment.json").read_text())
+    assert environment["threads"] == torch.get_num_threads()
 
 
 def test_soft_labels_of_a_source_are_mixed_in(data: Path) -> None:

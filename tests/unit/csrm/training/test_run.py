@@ -16,6 +16,7 @@ from csrm.evaluation.grading import grade_rows
 from csrm.model import RelevanceModel
 from csrm.training.bundling import calibrated_bundle
 from csrm.training.data import LabelledPair, deduplicated, read_pairs, refuse_leaks
+from csrm.training.environment import environment
 from csrm.training.recipe import load_recipe
 from csrm.training.record import Progress
 from csrm.training.run import train
@@ -80,6 +81,7 @@ def test_training_learns_and_a_killed_run_ends_the_same(data: Path) -> None:
 def test_an_adapter_becomes_a_bundle(data: Path, tiny_bases: dict[str, Path]) -> None:
     with torch.compiler.set_stance("force_eager"):
         adapter = train(load_recipe(data / "recipe.yaml"), data / "run", [data])
+    assert json.loads((data / "run/environment.json").read_text()) == environment()
     start = data / "start"
     start.mkdir()
     manifest = {"name": "tiny", "version": 1, "base": str(tiny_bases["gemma3"])}

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as processes
+import yaml
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from csrm.errors import InputError
@@ -19,6 +23,7 @@ from csrm.training.recipe import Recipe
 from csrm.training.record import Progress
 from csrm.training.run import train
 from csrm.training.trainer import Trainer
+from csrm_cli.main import load
 
 Settings = dict[str, Any]
 
@@ -44,6 +49,18 @@ def equal(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def csrm(*arguments: str) -> Path:
+    """The adapter that ``csrm train`` leaves."""
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(load(arguments[0]), arguments[1:])
+    if done.exception:
+        raise done.exception
+    return Path(arguments[-1]) / "adapter"
+
+
+def steps_of(run: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
 def test_training_starts_from_the_adapter(settings: Settings, first: Path, tmp_path: Path) -> None:
     trainer = Trainer(Recipe.model_validate(settings), start=first)
     trained = [parameter.detach().clone() for parameter in trainer.parameters]
@@ -66,28 +83,37 @@ def test_steps_go_on_where_the_first_run_ended(settings: Settings, first: Path, 
     assert from_first[0] < from_base[0]
 
 
-def _killed(recipe: Recipe, folder: Path, threads: int) -> None:
-    def kill(progress: Progress) -> None:
-        if progress.step == 5:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    torch.compiler.set_stance("force_eager")
-    torch.set_num_threads(threads)  # on some CPUs a sum is another with more of them
-    train(recipe, folder / "killed", [folder], on_step=kill)
-
-
-def test_a_killed_run_from_a_start_ends_the_same(settings: Settings, first: Path, tmp_path: Path) -> None:
-    recipe = Recipe.model_validate(settings | {"start": str(first)})
-    whole = train(recipe, tmp_path / "whole", [tmp_path])
-    work = processes.get_context("spawn").Process(
-        target=_killed, args=(recipe, tmp_path, torch.get_num_threads())
+def test_a_command_that_is_killed_ends_the_same(settings: Settings, first: Path, tmp_path: Path) -> None:
+    """`csrm train` in a process of its own, by a signal that it cannot see coming; here it goes on from an adapter."""
+    settings["start"] = str(first)
+    settings["stages"][0]["epochs"] = 15
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings))
+    command = ["train", str(tmp_path / "recipe.yaml"), "--data", str(tmp_path), "--run"]
+    whole = csrm(*command, str(tmp_path / "whole"))
+    run = tmp_path / "killed"
+    alone = {
+        "TORCHDYNAMO_DISABLE": "1",
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+    }  # sums as they are here
+    work = subprocess.Popen(
+        [Path(sys.executable).with_name("csrm"), *command, run],
+        env=os.environ | alone,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
-    work.start()
-    work.join()
-    assert work.exitcode == -signal.SIGKILL
-    steps: list[int] = []
-    resumed = train(recipe, tmp_path / "killed", [tmp_path], on_step=lambda p: steps.append(p.step))
-    assert steps[0] == 5, "steps 1 to 4 were kept"
+    while work.poll() is None and not (run / "log.jsonl").exists():
+        time.sleep(0.01)
+    work.kill()
+    said = work.communicate()[1].decode()
+    assert work.returncode == -signal.SIGKILL, said
+    assert not (run / "adapter").exists()
+    kept = torch.load(run / "checkpoint-only.pt")["step"]
+    assert 2 <= kept < steps_of(tmp_path / "whole")[-1]
+    before = len(steps_of(run))
+
+    resumed = csrm(*command, str(run))
+    expected = [step for step in steps_of(tmp_path / "whole") if step > kept]
+    assert steps_of(run)[before:] == expected, "nothing is trained twice"
     assert equal(whole, resumed)
     assert not equal(whole, first)
 
