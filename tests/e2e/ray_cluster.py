@@ -19,6 +19,7 @@ from demo.service import ROOT
 _HEAD = """
 import os, signal
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "30"  # after 5 s Serve kills a slow proxy
 import ray
 ray.init(address="local", num_cpus={cpus}, object_store_memory=200 * 2**20, include_dashboard=True,
          dashboard_host="127.0.0.1", dashboard_port={port}, log_to_driver=False)
