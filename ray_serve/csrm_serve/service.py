@@ -169,9 +169,9 @@ class RelevanceService:
         """
         known = self._scorer_state
         if known is None or time.monotonic() - self._asked_at > PROOF_OF_LIFE_S:
-            state = await self._scorer.state()
+            state = await self._ask()
             if "model" in state.details:
-                self._know(known := state)
+                known = state
             elif known is None:
                 raise NotReadyError(state.reason or "No scorer is up yet: ask /readyz.")
         return str(known.details["model"])
@@ -181,25 +181,25 @@ class RelevanceService:
         if self._scorer_state is not None and time.monotonic() - self._answered_at < PROOF_OF_LIFE_S:
             self._ask_beside()
             return Readiness(self._scorer_state, await self._retriever.state())
-        scorer, retriever = await asyncio.gather(self._scorer.state(), self._retriever.state())
-        if "model" in scorer.details:
-            self._know(scorer)
+        scorer, retriever = await asyncio.gather(self._ask(), self._retriever.state())
         return Readiness(scorer, retriever)
 
     def _ask_beside(self) -> None:
         """Hear now and then what a scorer that is busy says of itself, such as of a bundle that it did not take up."""
         asking = self._asking is not None and not self._asking.done()
         if not asking and time.monotonic() - self._asked_at > PROOF_OF_LIFE_S:
-            self._asking = asyncio.create_task(self._ask())
+            self._asking = asyncio.create_task(self._ask_quietly())
 
-    async def _ask(self) -> None:
+    async def _ask_quietly(self) -> None:
         with suppress(Exception):  # whatever it is, queries are answered
-            state = await self._scorer.state()
-            if "model" in state.details:
-                self._know(state)
+            await self._ask()
 
-    def _know(self, state: PartState) -> None:
-        self._scorer_state, self._asked_at = state, time.monotonic()
+    async def _ask(self) -> PartState:
+        """What the scorer says of itself, which is remembered where it has a model."""
+        state = await self._scorer.state()
+        if "model" in state.details:
+            self._scorer_state, self._asked_at = state, time.monotonic()
+        return state
 
     def _heard_of(self, model: str) -> None:
         """A scorer has answered with this model; what was known of another one is void."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 import threading
 import time
 from collections import Counter
@@ -19,13 +18,11 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
 
 from csrm.model import RelevanceModel
 from csrm.reference import reference_rows
 from tests.integration.cache_server import NAME, Server
-from tests.unit.csrm.conftest import save_base
+from tests.unit.csrm.conftest import save_base, save_distinct
 from tests.unit.csrm.test_reference import shuffled_tokenizer
 
 from .conftest import free_port
@@ -50,12 +47,7 @@ def strangers(folder: Path, base: Path) -> tuple[Path, Path]:
     """Bundles as `csrm calibrate` writes them, fitted on another base: one whose base has got another tokenizer of the
     same size since, and one that names a base of the same shape."""
     other = folder / "other"
-    shutil.copytree(base, other)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    with torch.no_grad():  # grades that differ from product to product, as a trained model's do
-        model.model.norm.weight.fill_(4.0)
-        model.get_input_embeddings().weight.mul_(8.0)
-    model.save_pretrained(other)
+    save_distinct(base, other)
     fitted = RelevanceModel.load(bundle(folder / "v8", other, 8), precision="fp32", threads=1)
     rows = [row.model_dump() for row in reference_rows(fitted)]
     shuffled_tokenizer(folder / "v8", other)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from safetensors.torch import load_file
 
 from csrm_cli.main import load
 from tests.unit.csrm.conftest import save_base
-from tests.unit.csrm.training.conftest import rows_of, write_lines
+from tests.unit.csrm.training.conftest import rows_of, steps_of, write_lines
 
 CHECKPOINT = "checkpoint-only.pt"
 
@@ -49,11 +48,6 @@ def workers() -> list[psutil.Process]:
         for process in psutil.Process().children(recursive=True)
         if process.is_running() and "TrainWorker" in " ".join(process.cmdline())
     ]
-
-
-def steps_of(run: Path) -> list[int]:
-    """The steps whose checkpoints were logged, in the order in which that happened."""
-    return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.timeout(400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    AutoModelForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     LlamaConfig,
@@ -77,6 +79,16 @@ def save_base(kind: str, folder: Path) -> None:
     words = tokenizer()
     words.save_pretrained(folder)
     model(kind, len(words)).eval().save_pretrained(folder)
+
+
+def save_distinct(base: Path, folder: Path) -> None:
+    """Copy a tiny Gemma and let its grades differ from product to product, as a trained model's do."""
+    shutil.copytree(base, folder)
+    found = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.no_grad():
+        found.model.norm.weight.fill_(4.0)
+        found.get_input_embeddings().weight.mul_(8.0)
+    found.save_pretrained(folder)
 
 
 @pytest.fixture(scope="session", autouse=True)

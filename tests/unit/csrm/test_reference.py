@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from csrm.model import RelevanceModel
 from csrm.reference import QUERIES, reference_rows
 from csrm.scoring import integers
 
+from .conftest import save_distinct
+
 PRECISIONS = ["fp32", "bf16"] + ([] if integers.lacking(torch.device("cpu")) else ["int8"])
 
 
@@ -29,14 +30,8 @@ def save_exit(folder: Path, seed: int) -> None:
 
 @pytest.fixture
 def base(tmp_path: Path, tiny_bases: dict[str, Path]) -> Path:
-    """A base whose grades differ from product to product, as a trained model's do."""
     folder = tmp_path / "base"
-    shutil.copytree(tiny_bases["gemma3"], folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    with torch.no_grad():
-        model.model.norm.weight.fill_(4.0)
-        model.get_input_embeddings().weight.mul_(8.0)
-    model.save_pretrained(folder)
+    save_distinct(tiny_bases["gemma3"], folder)
     return folder
 
 

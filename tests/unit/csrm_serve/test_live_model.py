@@ -23,7 +23,7 @@ from csrm_serve import live_model
 from csrm_serve.live_model import LiveModel
 from csrm_serve.messages import ScoringJob
 from csrm_serve.settings import ServeSettings
-from tests.unit.csrm.conftest import save_base
+from tests.unit.csrm.conftest import save_base, save_distinct
 from tests.unit.csrm.test_bad_text import broken
 from tests.unit.csrm.test_reference import other_base, shuffled_tokenizer
 
@@ -53,16 +53,6 @@ def write(folder: Path, weights: Path, version: int, **more: object) -> None:
     folder.mkdir(exist_ok=True)
     manifest = {"name": "tiny", "version": version, "base": str(weights), **more}
     (folder / "bundle.json").write_text(json.dumps(manifest))
-
-
-def distinct(base: Path, folder: Path) -> None:
-    """A copy of a tiny base whose grades differ from product to product, as a trained model's do."""
-    shutil.copytree(base, folder)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    with torch.no_grad():
-        model.model.norm.weight.fill_(4.0)
-        model.get_input_embeddings().weight.mul_(8.0)
-    model.save_pretrained(folder)
 
 
 def looks_twice(live: LiveModel) -> list[bool]:
@@ -184,7 +174,7 @@ async def test_a_bundle_whose_parts_do_not_belong_together_is_not_taken_up(
 ) -> None:
     """All of the right shape but the last, so that grades would come out, and be another model's."""
     copy = tmp_path / "copy"
-    distinct(base, copy)
+    save_distinct(base, copy)
     write(tmp_path / "next", copy, 2)
     reference = graded(tmp_path / "next")
     change(folder, copy)

@@ -28,6 +28,11 @@ def rows_of(*queries: str, grades: str = "ESCI") -> list[dict[str, object]]:
     ]
 
 
+def steps_of(run: Path) -> list[int]:
+    """The steps whose checkpoints were logged, in the order in which that happened."""
+    return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture
 def settings(tmp_path: Path, tiny_bases: dict[str, Path]) -> Settings:
     """Settings of a recipe whose files are in ``tmp_path``: ten steps of three batches."""

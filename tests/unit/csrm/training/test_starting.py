@@ -25,6 +25,8 @@ from csrm.training.run import train
 from csrm.training.trainer import Trainer
 from csrm_cli.main import load
 
+from .conftest import steps_of
+
 Settings = dict[str, Any]
 
 
@@ -55,10 +57,6 @@ def csrm(*arguments: str) -> Path:
     if done.exception:
         raise done.exception
     return Path(arguments[-1]) / "adapter"
-
-
-def steps_of(run: Path) -> list[int]:
-    return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
 
 
 def test_training_starts_from_the_adapter(settings: Settings, first: Path, tmp_path: Path) -> None:
