@@ -33,7 +33,7 @@ Operand = NDArray[Any]
 """What goes into a product: what is carried, or unsigned bytes around ``ZERO``."""
 
 Scalar = float | np.float32
-"""One number in fp32."""
+"""One number; it is computed with in fp32."""
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -52,7 +52,11 @@ _G1, _G3 = np.float32(-2.302208198), np.float32(-0.1029432397)
 _FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 _signatures: dict[Any, str] = {}
-"""What each kernel is compiled for, with places for the types of ``prepare``."""
+"""What each kernel is compiled for, with places for the types of ``prepare``.
+
+Numbers are Python's (float64). While kernels are compiled for another model, a call whose types are not exactly these
+would be compiled too, or fail.
+"""
 
 _lock = threading.Lock()
 
@@ -93,7 +97,7 @@ def prepare(carried: str, operand: str) -> None:
             before = sum(kernel.stats.cache_misses.values())
             kernel.disable_compile(False)
             kernel.compile(signature.format(carried=carried, operand=operand))
-            kernel.disable_compile()  # of other types it would run slowly; a number is made one of these instead
+            kernel.disable_compile()  # of other types it would run slowly
             compiled += sum(kernel.stats.cache_misses.values()) - before
     if compiled:
         log.info(
@@ -144,7 +148,7 @@ def _inverse(row: Floats, epsilon: Scalar) -> Scalar:
     squares = np.float32(0)
     for i in range(row.shape[0]):
         squares += row[i] * row[i]
-    inverse: Scalar = _ONE / np.sqrt(squares / np.float32(row.shape[0]) + epsilon)
+    inverse: Scalar = _ONE / np.sqrt(squares / np.float32(row.shape[0]) + np.float32(epsilon))
     return inverse
 
 
@@ -176,7 +180,7 @@ def _add_row(
         row[i] += floats[i] * inverse * weight[i]
 
 
-@_compiled("void(float32[:,::1], float32[::1], float32, {operand}[:,::1], float32[::1])")
+@_compiled("void(float32[:,::1], float32[::1], float64, {operand}[:,::1], float32[::1])")
 def norm(residual: Floats, weight: Floats, epsilon: Scalar, out: Operand, scale: Floats) -> None:
     """Root-mean-square norm (m, k) with ``weight`` (k,), rounded into ``out`` (m, k) and ``scale`` (m,)."""
     whole = np.empty(residual.shape[1], np.int32)
@@ -185,7 +189,7 @@ def norm(residual: Floats, weight: Floats, epsilon: Scalar, out: Operand, scale:
         scale[r] = _put_norm(residual[r], weight, epsilon, floats, whole, out[r])
 
 
-@_compiled("void(float32[:,::1], {carried}[:,::1], float32[::1], float32[::1], float32)")
+@_compiled("void(float32[:,::1], {carried}[:,::1], float32[::1], float32[::1], float64)")
 def add(residual: Floats, mixed: Carried, mixed_scale: Floats, weight: Floats, epsilon: Scalar) -> None:
     """Add the norm of what a product gave, times its scale, to the residual stream (m, k), in place."""
     whole = np.empty(residual.shape[1], np.int32)
@@ -195,7 +199,7 @@ def add(residual: Floats, mixed: Carried, mixed_scale: Floats, weight: Floats, e
 
 
 @_compiled(
-    "void(float32[:,::1], {carried}[:,::1], float32[::1], float32[::1], float32[::1], float32,"
+    "void(float32[:,::1], {carried}[:,::1], float32[::1], float32[::1], float32[::1], float64,"
     " {operand}[:,::1], float32[::1])"
 )
 def add_norm(
@@ -217,7 +221,7 @@ def add_norm(
 
 
 @_compiled(
-    "void({carried}[:,:,::1], float32[::1], float32[::1], float32[::1], float32[:,::1], float32[:,::1], float32,"
+    "void({carried}[:,:,::1], float32[::1], float32[::1], float32[::1], float32[:,::1], float32[:,::1], float64,"
     " {carried}[:,:,::1], {carried}[:,::1], {carried}[:,::1])"
 )
 def turn(
@@ -267,7 +271,7 @@ def turn(
         _put(turned, whole, values[m])
 
 
-@_compiled("void({carried}[:,:,::1], {carried}[:,:,::1], int64[::1], float32)")
+@_compiled("void({carried}[:,:,::1], {carried}[:,:,::1], int64[::1], float64)")
 def soften(shared: Carried, own: Carried, seen: NDArray[np.int64], factor: Scalar) -> None:
     """Softmax over the scores of the prefix and those of a token's own row, in place.
 
@@ -289,7 +293,7 @@ def soften(shared: Carried, own: Carried, seen: NDArray[np.int64], factor: Scala
             for i in range(end):
                 most = max(most, floats[i])
             for i in range(end):
-                z = (floats[i] - most) * (factor * _LOG2_E)
+                z = (floats[i] - most) * (np.float32(factor) * _LOG2_E)
                 if z < _LOWEST:  # and not `max`, which would lose what is no number
                     z = _LOWEST
                 k = np.rint(z)
@@ -365,7 +369,7 @@ def widen(mixed: Carried, mixed_scale: Floats, bias: Floats, out: Floats) -> Non
 
 
 @_compiled(
-    "void(float32[:,::1], {carried}[:,::1], float32[::1], float32[::1], float32[::1], float32[::1], float32,"
+    "void(float32[:,::1], {carried}[:,::1], float32[::1], float32[::1], float32[::1], float32[::1], float64,"
     " {operand}[:,::1], float32[::1])"
 )
 def add_layer_norm(
@@ -396,7 +400,7 @@ def add_layer_norm(
         for i in range(k):
             floats[i] -= mean
             squares += floats[i] * floats[i]
-        inverse = _ONE / np.sqrt(squares * share + epsilon)
+        inverse = _ONE / np.sqrt(squares * share + np.float32(epsilon))
         for i in range(k):
             floats[i] = floats[i] * inverse * weight[i] + shift[i]
             stream[r, i] = floats[i]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,24 @@ def save_distinct(base: Path, folder: Path) -> None:
         found.model.norm.weight.fill_(4.0)
         found.get_input_embeddings().weight.mul_(8.0)
     found.save_pretrained(folder)
+
+
+@contextmanager
+def another_model_loading() -> Iterator[None]:
+    """As it is while another model's kernels are compiled: a kernel that is called with other types than it has would
+    be compiled for them, or fail when the other model is ready."""
+    from csrm.scoring import kernels  # wants numba
+
+    every = [kernel for kernel in kernels._signatures if kernel.signatures]
+    before = [kernel.signatures for kernel in every]
+    for kernel in every:
+        kernel.disable_compile(False)
+    try:
+        yield
+    finally:
+        for kernel in every:
+            kernel.disable_compile()
+    assert every and [kernel.signatures for kernel in every] == before
 
 
 @pytest.fixture(scope="session", autouse=True)

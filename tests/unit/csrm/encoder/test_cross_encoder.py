@@ -15,6 +15,7 @@ from csrm.encoder.cross_encoder import MAX_TOKENS, CrossEncoder, padded, read_ch
 from csrm.encoder.e5 import E5File
 from csrm.errors import BundleError
 from csrm.scoring.load import lacking
+from tests.unit.csrm.conftest import another_model_loading
 from tests.unit.csrm.encoder.reference import bert
 
 TITLES = [
@@ -83,6 +84,14 @@ def test_narrower_formats_are_near_fp32(encoder: CrossEncoder, encoder_file: Pat
     difference = np.abs(narrow - exact)
     assert 0 < difference.mean() < 0.25 * exact.std()  # the drawn head is far louder than a trained one
     assert np.corrcoef(narrow.ravel(), exact.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.skipif(lacking("int8", CPU) is not None, reason="the kernels are those of int8")
+def test_no_kernel_is_compiled_while_another_model_is_loaded(encoder_file: Path) -> None:
+    encoder = CrossEncoder.load(encoder_file, "int8", CPU)
+    pairs = encoder.encode("phone case", TITLES)
+    with another_model_loading():
+        encoder.logits(pairs)
 
 
 def test_work_is_counted(encoder: CrossEncoder) -> None:

@@ -18,6 +18,7 @@ from csrm.scoring.exit import ExitHead
 from csrm.scoring.lean import IntegerGemma3Engine, LeanGemma3Engine, own_attention, prefix_attention
 from csrm.scoring.shares import SHARE_TOKENS
 from csrm.scoring.walk import label_logits, through, walk
+from tests.unit.csrm.conftest import another_model_loading
 
 CPU = torch.device("cpu")
 if LACKING := lacking_kernels(CPU):
@@ -60,6 +61,18 @@ def fused_layers(exact: gemma3.Gemma3Weights, dtype: torch.dtype, carried: torch
         return replace(integers.Projection.of(weight), gives=carried)
 
     return FusedLayers.of(exact, product, dtype, carried)
+
+
+@pytest.mark.parametrize("given", FORMATS)
+def test_layers_compile_nothing_while_another_model_is_loaded(
+    given: tuple[torch.dtype, torch.dtype, float], exact: gemma3.Gemma3Weights
+) -> None:
+    layers = fused_layers(exact, *given[:2])
+    kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+    every, last = range(len(exact.layers)), torch.tensor([3, 5])
+    with another_model_loading(), torch.inference_mode():
+        layers.run(torch.randn(1, 7, 32), every, keep=kept)
+        layers.run(torch.randn(2, 6, 32), every, start=7, prefix=kept, last=last)
 
 
 @pytest.mark.parametrize("given", FORMATS)

@@ -299,7 +299,7 @@ print(sum(kernels.add.stats.cache_hits.values()), file=sys.stderr)
 draw = np.random.default_rng(0)
 stream, mixed = draw.normal(size=(2, 64, 640)).astype(np.float32)
 scale, weight = np.ones(64, np.float32), draw.normal(size=640).astype(np.float32)
-kernels.add(stream, mixed, scale, weight, np.float32(1e-6))
+kernels.add(stream, mixed, scale, weight, 1e-6)
 sys.stdout.buffer.write(stream.tobytes())
 """
 
